@@ -1,0 +1,103 @@
+"""Songs of unequal length as one rectangle of tensors, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ritornello.representations.base import Tokens
+from ritornello.representations.vocabulary import EOS
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """`batch` songs, each padded on the right to `time` tokens.
+
+    ids:        token ids; padding is PAD, which is 0.
+    bars:       the musical bar of every token; padding repeats the row's last bar, so that bars never fall.
+    positions:  0 for what belongs to the bar as a whole, else the onset's position in the bar + 1; padding is 0.
+    countdown:  bars left in the whole song, counting this one (1 in the last bar); 0 where the song's length is not
+                known, and in padding.
+    lengths:    tokens of each row without padding.
+    """
+
+    ids: Int64[Tensor, "batch time"]
+    bars: Int64[Tensor, "batch time"]
+    positions: Int64[Tensor, "batch time"]
+    countdown: Int64[Tensor, "batch time"]
+    lengths: Int64[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def real(self) -> Tensor:
+        """Bool[batch, time]: True where there is a token, False in padding."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same batch on another device. From pinned memory the copy does not wait."""
+        return TokenBatch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+    def pin_memory(self) -> TokenBatch:
+        return TokenBatch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+
+
+def collate(songs: Sequence[Tokens]) -> TokenBatch:
+    """Pad songs (or crops of songs) to the longest. Raises ValueError for no songs or a song without tokens."""
+    lengths = [len(song.ids) for song in songs]
+    if not lengths or min(lengths) == 0:
+        raise ValueError(f"a batch needs at least one song, and every song a token; the lengths are {lengths}")
+    shape = (len(lengths), max(lengths))
+    ids, bars, positions, countdown = (np.zeros(shape, np.int64) for _ in range(4))
+    for row, (song, length) in enumerate(zip(songs, lengths, strict=True)):
+        ids[row, :length] = song.ids
+        bars[row, :length] = song.bars
+        bars[row, length:] = song.bars[-1]
+        positions[row, :length] = song.positions
+        countdown[row, :length] = bars_left(song)
+    return TokenBatch(*map(torch.from_numpy, (ids, bars, positions, countdown, np.array(lengths, np.int64))))
+
+
+def unbatch(batch: TokenBatch, meta: Sequence[Mapping[str, Any]] | None = None) -> list[Tokens]:
+    """The rows of a batch without their padding; row i carries meta[i] (by default its song's bars, where known).
+
+    Attributes do not travel in a TokenBatch: those of the result have no columns.
+    """
+    rows = []
+    for row, length in enumerate(batch.lengths.tolist()):
+        ids, bars, positions, countdown = (
+            getattr(batch, name)[row, :length].cpu().numpy() for name in ("ids", "bars", "positions", "countdown")
+        )
+        own = {"bars": int(bars[0] + countdown[0])} if countdown[0] else {}
+        rows.append(
+            Tokens(
+                ids=ids.astype(np.int16),
+                bars=bars.astype(np.int32),
+                positions=positions.astype(np.int16),
+                attributes=np.zeros((int(bars.max()) + 1, 0), np.int16),
+                meta=own if meta is None else dict(meta[row]),
+            )
+        )
+    return rows
+
+
+def bars_left(song: Tokens) -> np.ndarray:
+    """Int64[n]: bars left in the whole song at every token, this one counted; all 0 if the song's length is unknown.
+
+    The length is meta["bars"], the bars of the whole song even where these tokens are a crop of it; without it, tokens
+    that end with EOS show it themselves.
+    """
+    bars = song.bars.astype(np.int64)
+    total = song.meta.get("bars")
+    if total is None:
+        if song.ids[-1] != EOS:
+            return np.zeros_like(bars)
+        total = bars[-1] + 1
+    return np.maximum(int(total) - bars, 0)

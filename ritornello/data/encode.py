@@ -1,0 +1,167 @@
+"""What `prepare` does to one file, in a worker: read it, decide whether it is worth learning from, encode it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from pydantic import Field
+
+from ritornello.config import Config
+from ritornello.data.corpora import Entry
+from ritornello.data.shards import MOST_BARS
+from ritornello.data.split import Sketch, sketch
+from ritornello.data.workers import Failure
+from ritornello.errors import MusicError
+from ritornello.music.bars import Bars, bars
+from ritornello.music.score import MusicWarning, Score, parse
+from ritornello.music.tracks import find_melody
+from ritornello.representations import build
+from ritornello.representations.base import Representation, Tokens
+
+STEPS = 12  # the grid that songs are quantised to, in steps a quarter
+ON_GRID = np.isin(np.arange(STEPS), (0, 3, 6, 9, 4, 8))  # sixteenths and eighth triplets
+
+
+class Filters(Config):
+    """Which songs are kept. Every file that is not is named in the report, with the reason."""
+
+    fewest_bars: int = Field(8, ge=1)
+    most_bars: int = Field(512, ge=1, le=MOST_BARS)
+    fewest_notes: int = Field(100, ge=1)
+    metre: str | None = Field(None, pattern=r"^[1-9]\d?/[1-9]\d?$")
+    """Such as "4/4": the only metre that may occur; none for any."""
+    least_on_grid: float = Field(0.75, ge=0, le=1)
+    """Share of onsets that fall on a sixteenth or an eighth triplet, once rounded to a twelfth of a quarter; by chance
+    it is a half. Less means that the song was played freely, and its bar lines mean nothing."""
+    most_empty_bars: float = Field(0.25, ge=0, le=1)
+    """Share of bars, from the first note to the last, in which nothing begins."""
+    least_melody: float = Field(0.0, ge=0, le=1)
+    """How sure the choice of the melody track must be (see music.tracks.find_melody)."""
+    most_tokens: int | None = Field(None, ge=1)
+    drop_copies: bool = True
+    """Keep only the first of songs that agree note for note, up to transposition, tempo and instruments."""
+
+    @classmethod
+    def for_representation(cls, name: str) -> Filters:
+        """The filters that fit a representation: the six-track ones are in 4/4 throughout."""
+        return cls(metre="4/4") if name.startswith("museformer") else cls()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An accepted song."""
+
+    tokens: Tokens
+    notes: int
+    bars: int
+    sketch: Sketch = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A corpus's entry → the song as tokens, or why it is dropped."""
+
+    representation: str
+    filters: Filters
+
+    def __call__(self, entry: Entry) -> Encoded | Failure:
+        """Reads, judges and encodes; what the reader warned of goes to meta["warnings"]."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", MusicWarning)
+            outcome = self._encode(entry)
+        if caught and isinstance(outcome, Encoded):
+            said = [str(warning.message) for warning in caught]
+            tokens = replace(outcome.tokens, meta={**outcome.tokens.meta, "warnings": said})
+            return replace(outcome, tokens=tokens)
+        return outcome
+
+    def _encode(self, entry: Entry) -> Encoded | Failure:
+        if entry.data is None:
+            return Failure("cannot be read", entry.problem or "has no content")
+        try:
+            score = parse(entry.data, entry.name)
+        except MusicError as error:
+            return Failure("cannot be read", str(error))
+        if dropped := judge(score, self.filters):
+            return dropped
+        try:
+            tokens = self._built.encode(score)
+        except MusicError as error:
+            return Failure("does not fit the representation", str(error))
+        if dropped := judge_tokens(tokens, self.filters):
+            return dropped
+        count = int(tokens.bars[-1]) + 1
+        return Encoded(tokens, self._count_notes(tokens.ids), int(tokens.meta.get("bars", count)), sketch(score))
+
+    @cached_property
+    def _built(self) -> Representation:
+        return build(self.representation)
+
+    @cached_property
+    def _count_notes(self) -> Callable[[np.ndarray], int]:
+        vocabulary = self._built.vocabulary
+        is_note = np.zeros(vocabulary.size, bool)
+        for family in {"Pitch", "Drum"} & set(vocabulary.families):
+            is_note[list(vocabulary.range(family))] = True
+        return lambda ids: int(is_note[ids].sum())
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"representation": self.representation, "filters": self.filters}  # built anew in each worker
+
+
+def judge(score: Score, filters: Filters) -> Failure | None:
+    """Why a song is dropped before it is encoded, or None."""
+    grid = bars(score)
+    onsets = np.concatenate([track.notes.numpy()["time"] for track in score.tracks])
+    sounding = np.unique(grid.of(onsets))  # bars in which something begins
+    first, count = int(sounding[0]), int(sounding[-1] - sounding[0]) + 1
+    if not filters.fewest_bars <= count <= filters.most_bars:
+        reason = "too short" if count < filters.fewest_bars else "too long"
+        return Failure(reason, f"has {count} bars; {filters.fewest_bars} to {filters.most_bars} are wanted")
+    if len(onsets) < filters.fewest_notes:
+        return Failure("too few notes", f"has {len(onsets)} notes; at least {filters.fewest_notes} are wanted")
+    if dropped := _judge_metre(grid, first, count, filters.metre):
+        return dropped
+    steps = np.round(onsets * (STEPS / score.ticks_per_quarter)).astype(np.int64) % STEPS
+    on_grid = float(ON_GRID[steps].mean())
+    if on_grid < filters.least_on_grid:
+        detail = f"has {on_grid:.0%} of its notes on sixteenths and triplets; {filters.least_on_grid:.0%} are wanted"
+        return Failure("played off the grid", detail)
+    empty = 1 - len(sounding) / count
+    if empty > filters.most_empty_bars:
+        detail = f"has {empty:.0%} empty bars; {filters.most_empty_bars:.0%} at most are wanted"
+        return Failure("too many empty bars", detail)
+    if filters.least_melody and (sure := find_melody(score)[1]) < filters.least_melody:
+        detail = f"has a melody found with a confidence of {sure:.2f}; {filters.least_melody:.2f} is wanted"
+        return Failure("melody unclear", detail)
+    return None
+
+
+def _judge_metre(grid: Bars, first: int, count: int, metre: str | None) -> Failure | None:
+    """Looks at the bars from the first note to the last: what stands before is often a bar of settings."""
+    if metre is None:
+        return None
+    beats, unit = (int(number) for number in metre.split("/"))
+    found = grid.metres[first : first + count]
+    other = np.flatnonzero(found[:, 0] * unit != beats * found[:, 1])  # 2/2 is as long as 4/4
+    if not len(other):
+        return None
+    example = "{}/{}".format(*found[other[0]])
+    detail = (
+        f"has {len(other)} of {count} bars in another metre than {metre}; bar {first + other[0] + 1} is in {example}"
+    )
+    return Failure("in another metre", detail)
+
+
+def judge_tokens(tokens: Tokens, filters: Filters) -> Failure | None:
+    """Why a song is dropped once it is encoded, or None."""
+    if filters.most_tokens is not None and len(tokens.ids) > filters.most_tokens:
+        detail = f"makes {len(tokens.ids):,} tokens; at most {filters.most_tokens:,} are wanted"
+        return Failure("too many tokens", detail)
+    if tokens.bars[-1] >= MOST_BARS:
+        return Failure("too long", f"has {tokens.bars[-1] + 1:,} bars; at most {MOST_BARS:,} can be stored")
+    return None

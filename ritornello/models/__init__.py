@@ -1,0 +1,21 @@
+"""The families: each is one file with a `Config` and a model class. This table is the contents page."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ritornello.errors import ConfigError
+
+FAMILIES = {
+    "museformer": "ritornello.models.museformer:Museformer",
+}
+
+
+def family(name: str) -> tuple[ModuleType, type]:
+    """The module of a family and its model class. Raises ConfigError for a name that is not in FAMILIES."""
+    if name not in FAMILIES:
+        raise ConfigError(f"There is no model family {name!r}; the families are {', '.join(FAMILIES)}.")
+    module, _, model = FAMILIES[name].partition(":")
+    loaded = importlib.import_module(module)
+    return loaded, getattr(loaded, model)

@@ -1,0 +1,180 @@
+"""What every model is (`Model`), and the shell that the token models share (`DecoderLM`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import model_validator
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ritornello.config import Config
+from ritornello.data.batch import TokenBatch
+from ritornello.representations.vocabulary import Vocabulary
+
+COUNTDOWN = 32  # bars left in the song are told up to this many; 0 means not known
+
+
+class Model(Protocol):
+    """A model can be wrong, and it can play."""
+
+    def loss(self, batch: Any, step: int = 0, player: str = "model") -> dict[str, Tensor]: ...
+
+    def sample(self, prompt: Any, controls: Any, rng: Any) -> Iterator[Any]: ...
+
+
+class DecoderConfig(Config):
+    """Size of a token model. The defaults are the paper's (section 4.1)."""
+
+    layers: int = 4
+    width: int = 512
+    heads: int = 8
+    feedforward: int = 2048
+    dropout: float = 0.1
+    carry: int = 0
+    """Previous tokens whose embeddings (and the current instrument's) are added to a token's own; 0 as in the paper."""
+    countdown: bool = False
+    """Tell the model how many bars are left, where that is known: songs then end when they are asked to."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width = {self.width} should be a multiple of twice the {self.heads} heads")
+        return self
+
+
+class Packed:
+    """A batch without its padding: every field is one number a token, songs one after another."""
+
+    def __init__(self, batch: TokenBatch) -> None:
+        self.real = torch.arange(batch.ids.shape[1], device=batch.ids.device) < batch.lengths[:, None]
+        self.ids: Int[Tensor, " tokens"] = batch.ids[self.real]
+        self.bars: Int[Tensor, " tokens"] = batch.bars[self.real]
+        self.positions: Int[Tensor, " tokens"] = batch.positions[self.real]
+        self.countdown: Int[Tensor, " tokens"] = batch.countdown[self.real]
+        self.rows: Int[Tensor, " tokens"] = torch.repeat_interleave(
+            torch.arange(len(batch.lengths), device=batch.ids.device), batch.lengths
+        )
+        self.lengths = batch.lengths
+
+    def before(self, steps: int) -> Int[Tensor, " tokens"]:
+        """The token `steps` earlier in the same song, PAD (0) where there is none."""
+        shifted = F.pad(self.ids, (steps, 0))[: len(self.ids)]
+        earlier = F.pad(self.rows, (steps, 0), value=-1)[: len(self.rows)]
+        return torch.where(earlier == self.rows, shifted, 0)
+
+    def current(self, ids: range) -> Int[Tensor, " tokens"]:
+        """The last token out of `ids` in the token's own song, bar and position; PAD (0) where there is none."""
+        inside = (self.ids >= ids.start) & (self.ids < ids.stop)
+        last = torch.where(inside, torch.arange(len(self.ids), device=self.ids.device), 0).cummax(0).values
+        same = inside[last]
+        for place in (self.rows, self.bars, self.positions):
+            same = same & (place[last] == place)
+        return torch.where(same, self.ids[last], 0)
+
+
+class TokenEmbedding(nn.Module):
+    """A token's embedding, plus what it carries along: previous tokens, current instrument, bars left."""
+
+    def __init__(self, config: DecoderConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.instruments = vocabulary.range("Instrument")
+        self.token = _embedding(vocabulary.size, config.width)
+        self.previous = nn.ModuleList(_embedding(vocabulary.size, config.width) for _ in range(config.carry))
+        self.instrument = _embedding(vocabulary.size, config.width) if config.carry else None
+        self.countdown = _embedding(COUNTDOWN + 1, config.width) if config.countdown else None
+
+    def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
+        previous = [packed.before(i + 1) for i in range(len(self.previous))]
+        return self.one(packed.ids, previous, packed.current(self.instruments), packed.countdown)
+
+    def one(
+        self,
+        ids: Int[Tensor, " tokens"],
+        previous: list[Int[Tensor, " tokens"]],
+        instrument: Int[Tensor, " tokens"],
+        countdown: Int[Tensor, " tokens"],
+    ) -> Float[Tensor, "tokens width"]:
+        x = self.token(ids)
+        for table, earlier in zip(self.previous, previous, strict=True):
+            x = x + table(earlier)
+        if self.instrument is not None:
+            x = x + self.instrument(instrument)
+        if self.countdown is not None:
+            x = x + self.countdown(countdown.clamp(max=COUNTDOWN))
+        return x
+
+
+def _embedding(count: int, width: int) -> nn.Embedding:
+    table = nn.Embedding(count, width)
+    nn.init.normal_(table.weight, std=0.1)
+    return table
+
+
+class DecoderLM(nn.Module):
+    """The shell of the token models: embed, contextualise, predict the next token.
+
+    A family supplies `contextualise` (its blocks over packed tokens) and its cache (`cache`, `prefill`, `advance`).
+    """
+
+    def __init__(self, config: DecoderConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.embedding = TokenEmbedding(config, vocabulary)
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, vocabulary.size)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
+        raise NotImplementedError
+
+    def cache(self, rows: int) -> Any:
+        raise NotImplementedError
+
+    def prefill(self, batch: TokenBatch, cache: Any) -> Float[Tensor, "rows vocabulary"]:
+        raise NotImplementedError
+
+    def advance(
+        self,
+        ids: Int[Tensor, " rows"],
+        bars: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+        countdown: Int[Tensor, " rows"],
+        cache: Any,
+    ) -> Float[Tensor, "rows vocabulary"]:
+        raise NotImplementedError
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "batch time vocabulary"]:
+        """Logits of the token after each token; zero on padding."""
+        packed = Packed(batch)
+        logits = self.head(self.norm(self.contextualise(packed)))
+        return logits.new_zeros((*batch.ids.shape, logits.shape[-1])).masked_scatter(packed.real[..., None], logits)
+
+    def token_nats(self, batch: TokenBatch) -> Float[Tensor, "batch time"]:
+        """-log p of every token given those before it; 0 for each song's first token and for padding.
+
+        The model is not told how many bars are left: these are the honest figures.
+        """
+        packed = Packed(batch)
+        packed.countdown = torch.zeros_like(packed.countdown)
+        nats = batch.ids.new_zeros(batch.ids.shape, dtype=torch.float32)
+        predicted = packed.real.clone()
+        predicted[:, 0] = False
+        return nats.masked_scatter(predicted, self._nats(packed))
+
+    def loss(self, batch: TokenBatch, step: int = 0, player: str = "model") -> dict[str, Tensor]:
+        """Mean nats a token. In training half of the songs, drawn at random, are not told how many bars are left."""
+        packed = Packed(batch)
+        told = torch.rand(len(batch.lengths), device=packed.ids.device) < 0.5 if self.training else batch.lengths < 0
+        packed.countdown = packed.countdown * told[packed.rows]
+        return {"loss": self._nats(packed).mean()}
+
+    def _nats(self, packed: Packed) -> Float[Tensor, " predicted"]:
+        hidden = self.norm(self.contextualise(packed))
+        follows = packed.rows[1:] == packed.rows[:-1]
+        return F.cross_entropy(self.head(hidden[:-1][follows]).float(), packed.ids[1:][follows], reduction="none")

@@ -1,0 +1,289 @@
+"""Museformer (Yu et al. 2022): a Transformer with fine- and coarse-grained attention over the bars of a song.
+
+A token attends to all tokens of the structure-related bars (1, 2, 4, 8 … bars ago) and to one summary of each other
+earlier bar. Section numbers are the paper's. The defaults are the paper's configuration; `configs/` holds the one that
+ships, which turns positions into rotations, carries the last tokens along, and knows how many bars are left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ritornello.data.batch import TokenBatch
+from ritornello.layers.attention import masked_attention, related_mask, summary_mask
+from ritornello.layers.barwise import BarPlan, aggregate, summarise
+from ritornello.layers.cache import BarCache
+from ritornello.layers.positions import rotary_angles, rotate, sinusoids
+from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.representations.vocabulary import Vocabulary
+
+
+class Config(DecoderConfig):
+    """What a Museformer is."""
+
+    offsets: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32)
+    """The structure-related bars, as distances back from the current bar (section 3.3)."""
+    fine: bool = True
+    """Off: no earlier bar is seen whole, only through its summary (section 4.3, last ablation)."""
+    coarse: bool = True
+    """Off: no summaries (section 4.3, "w/o coarse-grained")."""
+    positions: Literal["embedded", "rotary"] = "embedded"
+    """Bar and beat embeddings joined to the input (section 3.2), or rotations of queries and keys by bar and position."""
+    dense: bool = False
+    """Compute attention under n × n masks instead of bar by bar: the oracle. Same values, quadratic cost."""
+
+
+@dataclass
+class Context:
+    """What the layers share about one batch: the plan of attention, and every token's and summary's place."""
+
+    packed: Packed
+    plan: BarPlan
+    token_angles: tuple[Tensor, Tensor] | None
+    summary_angles: tuple[Tensor, Tensor] | None
+    record: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
+
+
+class FineCoarseAttention(nn.Module):
+    """FC-attention (section 3.2): summarise each bar, then aggregate fine and coarse context for each token."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.heads, self.size = config.heads, config.width // config.heads
+        self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width, bias=False) for _ in "qkvo")
+        # Keys and values of the updated summaries (Eq. 3): projections of their own, as in the reference.
+        if config.coarse:
+            self.summary_key, self.summary_value = (nn.Linear(config.width, config.width, bias=False) for _ in "kv")
+
+    def joined(self) -> Float[Tensor, "three_widths width"]:
+        """The weights of queries, keys and values as one matrix: one product is faster than three."""
+        return torch.cat([self.query.weight, self.key.weight, self.value.weight])
+
+    def project(self, x: Float[Tensor, "n width"], joined: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x, [n, heads, size] each."""
+        q, k, v = F.linear(x, joined).unflatten(-1, (3, self.heads, self.size)).unbind(1)
+        return q, k, v
+
+    def project_summary(self, updated: Float[Tensor, "s heads size"]) -> tuple[Tensor, Tensor]:
+        flat = updated.flatten(1)
+        shape = (self.heads, self.size)
+        return self.summary_key(flat).unflatten(-1, shape), self.summary_value(flat).unflatten(-1, shape)
+
+    def forward(self, x: Float[Tensor, "tokens_and_summaries width"], context: Context) -> Tensor:
+        count = len(context.packed.ids)
+        q, k, v = self.project(x, self.joined())
+        token, summary = slice(0, count), slice(count, None)
+        if context.token_angles and context.summary_angles:
+            angles = [torch.cat(pair) for pair in zip(context.token_angles, context.summary_angles, strict=True)]
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        if self.config.coarse:
+            updated = self._summarise(q[summary], k[summary], v[summary], k[token], v[token], context)
+            summary_key, summary_value = self.project_summary(updated)
+            if context.summary_angles:
+                summary_key = rotate(summary_key, *context.summary_angles)
+        else:
+            updated = summary_key = summary_value = q[summary]  # empty: there are no summaries
+        context.record.append((k[token], v[token], summary_key, summary_value))
+        mixed = self._aggregate(q[token], k[token], v[token], summary_key, summary_value, context)
+        return self.out(torch.cat([mixed, updated]).flatten(1))
+
+    def _summarise(self, q: Tensor, own_k: Tensor, own_v: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        if not self.config.dense:
+            return summarise(q, own_k, own_v, k, v, context.plan.lengths)
+        plan, packed = context.plan, context.packed
+        of_bar = (plan.summary_rows[:, None] == packed.rows) & (plan.summary_bars[:, None] == packed.bars)
+        itself = torch.eye(len(q), dtype=torch.bool, device=q.device)
+        return masked_attention(q, torch.cat([k, own_k]), torch.cat([v, own_v]), torch.cat([of_bar, itself], 1))
+
+    def _aggregate(self, q: Tensor, k: Tensor, v: Tensor, sk: Tensor, sv: Tensor, context: Context) -> Tensor:
+        config, plan, packed = self.config, context.plan, context.packed
+        if not config.dense:
+            return aggregate(q, k, v, sk, sv, plan)
+        mask = related_mask(packed.rows, packed.bars, config.offsets, config.fine)
+        if config.coarse:
+            seen = (packed.rows, packed.bars, plan.summary_rows, plan.summary_bars, config.offsets, config.fine)
+            mask = torch.cat([mask, summary_mask(*seen)], dim=1)
+        return masked_attention(q, torch.cat([k, sk]), torch.cat([v, sv]), mask)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each on a normalised residual (pre-norm)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = FineCoarseAttention(config)
+        self.feedforward_norm = nn.LayerNorm(config.width)
+        self.expand = nn.Linear(config.width, config.feedforward)
+        self.contract = nn.Linear(config.feedforward, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        for last in (self.attention.out, self.contract):  # the residual keeps its scale however deep the model
+            nn.init.normal_(last.weight, std=0.5 * last.in_features**-0.5 / config.layers**0.5)
+
+    def feedforward(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
+        return self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+
+    def forward(self, x: Float[Tensor, "n width"], context: Context) -> Float[Tensor, "n width"]:
+        x = x + self.dropout(self.attention(self.attention_norm(x), context))
+        return x + self.feedforward(x)
+
+
+class Museformer(DecoderLM):
+    """Museformer: see the module's docstring. Raises ConfigError where width is no multiple of heads."""
+
+    config: Config
+
+    def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
+        super().__init__(config, vocabulary)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.summary = nn.Parameter(torch.randn(config.width) * 0.1) if config.coarse else None
+        if config.positions == "embedded":
+            # Section 3.2: bar (256) and beat (128) embeddings are concatenated, then projected.
+            self.place = nn.Linear(config.width + 256 + 128, config.width)
+            self.summary_place = nn.Linear(config.width + 256, config.width) if config.coarse else None
+
+    def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
+        return self._run(packed)[0]
+
+    def _run(self, packed: Packed) -> tuple[Float[Tensor, "tokens width"], Context]:
+        config = self.config
+        plan = BarPlan.make(packed.rows, packed.bars, config.offsets, config.coarse, config.fine)
+        x = self._input(self.embedding(packed), packed.bars, packed.positions)
+        summaries = self._summary_input(plan.summary_bars) if config.coarse else x[:0]
+        context = Context(packed, plan, *self._angles(packed, plan))
+        x = torch.cat([x, summaries])
+        for block in self.blocks:
+            x = block(x, context)
+        return x[: len(packed.ids)], context
+
+    def _input(self, x: Tensor, bars: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        if self.config.positions == "rotary":
+            return x
+        return self.place(torch.cat([x, sinusoids(bars, 256), sinusoids(positions, 128)], dim=1))
+
+    def _summary_input(self, bars: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        assert self.summary is not None
+        x = self.summary.expand(len(bars), -1)
+        if self.config.positions == "rotary":
+            return x
+        return self.summary_place(torch.cat([x, sinusoids(bars, 256)], dim=1))  # pyright: ignore[reportOptionalCall]
+
+    def _angles(self, packed: Packed, plan: BarPlan) -> tuple[tuple[Tensor, Tensor] | None, ...]:
+        if self.config.positions == "embedded":
+            return None, None
+        size = self.config.width // self.config.heads
+        of_summaries = plan.summary_bars if self.config.coarse else plan.summary_bars[:0]
+        return (
+            rotary_angles(packed.bars, packed.positions, size),
+            rotary_angles(of_summaries, torch.zeros_like(of_summaries), size),
+        )
+
+    # Writing: one token at a time, with a cache of what can still be reached.
+
+    def cache(self, rows: int) -> BarCache:
+        config = self.config
+        offsets = config.offsets if config.fine else ()
+        cache = BarCache(
+            rows, config.layers, config.heads, config.width // config.heads, offsets, self.head.weight.detach()
+        )
+        cache.joined = [block.attention.joined().detach() for block in self.blocks]
+        nothing = torch.zeros(rows, dtype=torch.long, device=self.head.weight.device)
+        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
+        cache.carried = dict.fromkeys(names, nothing)
+        return cache
+
+    @torch.no_grad()
+    def prefill(self, batch: TokenBatch, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
+        """Read prompts at once into an empty cache; logits of the token after each row's last."""
+        packed = Packed(batch)
+        hidden, context = self._run(packed)
+        rows = context.plan.summary_rows.tolist()
+        tokens = torch.stack([torch.stack([k, v]) for k, v, _, _ in context.record]).transpose(2, 3)
+        summaries = torch.stack([torch.stack([k, v]) for _, _, k, v in context.record]).transpose(2, 3)
+        bars = context.plan.summary_bars.tolist()
+        for i, (step, row, bar) in enumerate(zip(context.plan.steps, rows, bars, strict=True)):
+            own = tokens[:, :, :, step.start : step.stop]
+            if i + 1 < len(rows) and rows[i + 1] == row:
+                cache.keep_bar(row, bar, own, summaries[:, :, :, i : i + 1] if self.config.coarse else None)
+            else:
+                cache.begin_bar(row, bar)
+                cache.extend_own(row, own)
+        last = batch.lengths.cumsum(0) - 1
+        cache.carried = {
+            "instrument": packed.current(self.embedding.instruments)[last],
+            "bar": packed.bars[last],
+            "position": packed.positions[last],
+        }
+        cache.carried |= {f"previous{i}": packed.before(i)[last] for i in range(self.config.carry)}
+        return self.head(self.norm(hidden[last]))
+
+    @torch.no_grad()
+    def advance(
+        self,
+        ids: Int[Tensor, " rows"],
+        bars: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+        countdown: Int[Tensor, " rows"],
+        cache: BarCache,
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Write one token in every row (PAD: the row rests); logits of the next. The cost does not grow with n."""
+        alive = (ids != 0).tolist()
+        for row, bar in enumerate(bars.tolist()):
+            if alive[row] and bar != cache.bar[row]:
+                if cache.bar[row] >= 0:
+                    cache.keep_bar(row, cache.bar[row], cache.own_bar(row), self._finish_bar(row, cache))
+                cache.begin_bar(row, bar)
+        x = self._input(self._embed_next(ids, bars, positions, countdown, cache), bars, positions)
+        angles = None
+        if self.config.positions == "rotary":
+            angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
+            if angles:
+                q, k = rotate(q, *angles), rotate(k, *angles)
+            cache.append(layer, k, v)
+            x = x + block.attention.out(cache.attend(layer, q).flatten(1))
+            x = x + block.feedforward(x)
+        cache.step(alive)
+        return self.head(self.norm(x))
+
+    def _embed_next(self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: BarCache) -> Tensor:
+        carried, instruments = cache.carried, self.embedding.instruments
+        new = (ids >= instruments.start) & (ids < instruments.stop)
+        place = {"instrument": ids, "bar": bars, "position": positions}
+        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
+        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
+        previous = [carried[f"previous{i}"] for i in range(self.config.carry)]
+        latest = [ids, *previous]
+        cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
+        return self.embedding.one(ids, previous, instrument, countdown)
+
+    def _finish_bar(self, row: int, cache: BarCache) -> Float[Tensor, "layers 2 heads 1 size"] | None:
+        """The summary of the bar that a row has just completed (Eq. 2), through all layers."""
+        if not self.config.coarse:
+            return None
+        bar = torch.tensor([cache.bar[row]], device=self.head.weight.device)
+        x, own = self._summary_input(bar), cache.own_bar(row)
+        angles = None
+        if self.config.positions == "rotary":
+            angles = rotary_angles(bar, torch.zeros_like(bar), self.config.width // self.config.heads)
+        kept = []
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
+            if angles:
+                q, k = rotate(q, *angles), rotate(k, *angles)
+            keys = torch.cat([own[layer, 0].transpose(0, 1), k])
+            values = torch.cat([own[layer, 1].transpose(0, 1), v])
+            updated = masked_attention(q, keys, values, torch.ones(1, len(keys), dtype=torch.bool, device=q.device))
+            summary_key, summary_value = block.attention.project_summary(updated)
+            kept.append(torch.stack([rotate(summary_key, *angles) if angles else summary_key, summary_value]))
+            x = x + block.attention.out(updated.flatten(1))
+            x = x + block.feedforward(x)
+        return torch.stack(kept).transpose(2, 3)

@@ -1,0 +1,144 @@
+"""The one token loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from ritornello.sampling.grammar import Grammar
+from ritornello.sampling.logits import Dice, Processor, pick
+
+
+class Prompt(Protocol):
+    """What a song begins with, a row each, padded on the right: a TokenBatch is one."""
+
+    @property
+    def ids(self) -> Int64[Tensor, "rows time"]: ...
+    @property
+    def bars(self) -> Int64[Tensor, "rows time"]: ...
+    @property
+    def positions(self) -> Int64[Tensor, "rows time"]: ...
+    @property
+    def countdown(self) -> Int64[Tensor, "rows time"]: ...
+    @property
+    def lengths(self) -> Int64[Tensor, " rows"]: ...
+
+
+class Player(Protocol):
+    """What the loop asks of a model: read the prompt, then hear one token of each row at a time."""
+
+    def cache(self, rows: int) -> Any: ...
+
+    def prefill(self, batch: Any, cache: Any) -> Float[Tensor, "rows vocabulary"]: ...
+
+    def advance(
+        self,
+        ids: Int64[Tensor, " rows"],
+        bars: Int64[Tensor, " rows"],
+        positions: Int64[Tensor, " rows"],
+        countdown: Int64[Tensor, " rows"],
+        cache: Any,
+    ) -> Float[Tensor, "rows vocabulary"]: ...
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The songs as far as they are written, prompt included, on the CPU: the fields of a TokenBatch, and how far."""
+
+    ids: Int64[Tensor, "rows time"]
+    bars: Int64[Tensor, "rows time"]
+    positions: Int64[Tensor, "rows time"]
+    countdown: Int64[Tensor, "rows time"]
+    lengths: Int64[Tensor, " rows"]
+    done: Bool[Tensor, " rows"]
+    """Which songs have ended (with EOS)."""
+    complete: int
+    """Bars that every song still being written has complete; once all have ended, bars of the longest."""
+
+
+@torch.inference_mode()
+def autoregress(
+    model: Player,
+    prompt: Prompt,
+    grammar: Grammar,
+    processors: Sequence[Processor],
+    generators: Sequence[torch.Generator],
+) -> Iterator[Draft]:
+    """Continue every row of `prompt` token by token until EOS; close the iterator to stop earlier.
+
+    prompt:      rows that begin with BOS, on the model's device.
+    grammar:     a fresh one with as many rows; it bounds bars and tokens.
+    processors:  applied in turn to the logits that the grammar allows.
+    generators:  one for each row, on the CPU: a row's song depends on its own alone.
+
+    Yields a draft whenever every unfinished song has completed another bar, and at the end.
+    Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come.
+    """
+    device = prompt.ids.device
+    page = _Page(prompt, grammar)
+    dice = Dice(generators)
+    cache = model.cache(grammar.rows)
+    logits = model.prefill(prompt, cache)
+    shown = page.complete
+    while True:
+        legal = torch.from_numpy(grammar.mask()).to(device, non_blocking=True)
+        logits = torch.where(legal, logits, -torch.inf)
+        for process in processors:
+            logits = process(logits)
+        ids = pick(logits, dice.throw(device))
+        place = page.write(ids.cpu().numpy())
+        if grammar.done.all():
+            break
+        if page.complete > shown:
+            shown = page.complete
+            yield page.draft()
+        bars, positions, countdown = torch.from_numpy(place).to(device, non_blocking=True)
+        logits = model.advance(ids, bars, positions, countdown, cache)
+    yield page.draft()
+
+
+class _Page:
+    """The tokens written so far: ids, bars, positions and countdown in one array with room for the longest song."""
+
+    def __init__(self, prompt: Prompt, grammar: Grammar) -> None:
+        ids = prompt.ids.cpu().numpy()
+        self.grammar = grammar
+        self.tokens = np.zeros((4, grammar.rows, max(grammar.max_tokens, ids.shape[1])), np.int64)
+        for field, values in zip(self.tokens, (ids, prompt.bars, prompt.positions, prompt.countdown), strict=True):
+            field[:, : ids.shape[1]] = values if values is ids else values.cpu().numpy()
+        grammar.read(ids)
+
+    def write(self, ids: np.ndarray) -> np.ndarray:
+        """Add one token to each song that has not ended. Returns where they stand: Grammar.place()."""
+        rows = np.flatnonzero(~self.grammar.done)
+        self.grammar.advance(ids)
+        place = self.grammar.place()
+        at = self.grammar.length[rows] - 1
+        self.tokens[0, rows, at] = ids[rows]
+        self.tokens[1:, rows, at] = place[:, rows]
+        return place
+
+    @property
+    def complete(self) -> int:
+        """Bars that every song still being written has complete; once all have ended, bars of the longest."""
+        running = ~self.grammar.done
+        bars = self.grammar.bars
+        return max(int(bars[running].min() if running.any() else bars.max() + 1), 0)
+
+    @torch.inference_mode(False)
+    def draft(self) -> Draft:
+        lengths = self.grammar.length.copy()
+        tokens = self.tokens[:, :, : lengths.max()].copy()
+        padding = np.arange(tokens.shape[2]) >= lengths[:, None]
+        tokens[:, padding] = 0
+        tokens[1] += padding * np.maximum(self.grammar.bars, 0)[:, None]
+        ids, bars, positions, countdown = torch.from_numpy(tokens)
+        return Draft(
+            ids, bars, positions, countdown, torch.from_numpy(lengths), torch.from_numpy(self.grammar.done), self.complete
+        )

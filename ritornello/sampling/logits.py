@@ -1,0 +1,123 @@
+"""Small callables on logits [rows, vocabulary], applied one after another before a token is drawn.
+
+Every setting is a number or, through `per_family`, one number for each token of the vocabulary: a nucleus of 0.95 for
+notes and of 0.99 for what carries the form is `top_p(per_family(vocabulary, 0.99, Pitch=0.95, Duration=0.95))`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from ritornello.representations.vocabulary import Vocabulary
+
+Processor = Callable[[Tensor], Tensor]
+"""Logits [rows, vocabulary] -> logits of the same shape; -inf marks what may not be drawn."""
+
+
+def per_family(vocabulary: Vocabulary, default: float, **families: float) -> Float[Tensor, " vocabulary"]:
+    """`default` for every token but those of the named families, which have a value of their own."""
+    values = torch.full((vocabulary.size,), float(default))
+    for family, value in families.items():
+        ids = vocabulary.range(family)
+        values[ids.start : ids.stop] = value
+    return values
+
+
+def temperature(value: float | Tensor) -> Processor:
+    """Divide log-probabilities by `value`: below 1 surer, above 1 bolder.
+
+    With a value for each token the logits are normalised first, so that their common offset does not matter.
+    """
+    if isinstance(value, Tensor):
+        return lambda logits: logits.log_softmax(-1) / value.to(logits.device)
+    return lambda logits: logits if value == 1 else logits / value
+
+
+def top_k(k: int | Tensor) -> Processor:
+    """Keep the k likeliest tokens (ties with the k-th stay); given k for each token, those whose rank is below theirs."""
+
+    def keep(logits: Tensor) -> Tensor:
+        if isinstance(k, Tensor):
+            rank = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+            return logits.masked_fill((rank >= k.to(logits.device)) & (rank > 0), -math.inf)
+        if k >= logits.shape[-1]:
+            return logits
+        least = logits.topk(k, dim=-1, sorted=True).values[..., -1:]
+        return logits.masked_fill(logits < least, -math.inf)
+
+    return keep
+
+
+def top_p(p: float | Tensor) -> Processor:
+    """Nucleus sampling (Holtzman et al. 2020): keep the likeliest tokens until their probabilities reach p.
+
+    Given p for each token, a token stays if all likelier ones together hold less than its own p. The first always stays.
+    """
+
+    def keep(logits: Tensor) -> Tensor:
+        ordered, ids = logits.sort(dim=-1, descending=True)
+        shares = ordered.softmax(-1)
+        likelier = shares.cumsum(-1) - shares
+        drop = likelier >= (p.to(logits.device)[ids] if isinstance(p, Tensor) else p)
+        drop[..., 0] = False
+        return logits.masked_fill(torch.zeros_like(drop).scatter(-1, ids, drop), -math.inf)
+
+    return keep
+
+
+def min_p(p: float | Tensor) -> Processor:
+    """Keep tokens at least p times as likely as the likeliest (Nguyen et al. 2024)."""
+    least = p.log() if isinstance(p, Tensor) else math.log(p) if p > 0 else -math.inf
+
+    def keep(logits: Tensor) -> Tensor:
+        bound = logits.amax(-1, keepdim=True) + (least.to(logits.device) if isinstance(least, Tensor) else least)
+        return logits.masked_fill(logits < bound, -math.inf)
+
+    return keep
+
+
+def lean(weights: Float[Tensor, " vocabulary"]) -> Processor:
+    """Add a constant to the logit of each token: some are asked for more, some less."""
+    return lambda logits: logits + weights.to(logits.device)
+
+
+class Dice:
+    """One stream of uniform numbers a row, each from the row's own generator.
+
+    The t-th number of a row depends on its seed alone, not on what else is in the batch or on which device the model runs.
+    """
+
+    BLOCK = 256  # numbers drawn at once: a call for every row at every step would cost more than all the rest
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = list(generators)
+        self.used = self.BLOCK
+        self.block = torch.empty(0)
+
+    def throw(self, device: torch.device | str = "cpu") -> Float64[Tensor, " rows"]:
+        """The next number in [0, 1) for each row."""
+        if self.used == self.BLOCK:
+            rows = [torch.rand(self.BLOCK, generator=g, dtype=torch.float64) for g in self.generators]
+            self.block, self.used = torch.stack(rows, 1).to(device), 0
+        self.used += 1
+        return self.block[self.used - 1]
+
+
+def pick(logits: Float[Tensor, "rows vocabulary"], thrown: Float64[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
+    """Draw a token for each row by inverting the cumulative distribution at the row's number.
+
+    A token at -inf is never drawn, and each row must have one that is not.
+    """
+    reached = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    goal = thrown[:, None] * reached[:, -1:]
+    return torch.searchsorted(reached, goal, right=True)[:, 0]
+
+
+def seeded(seeds: Sequence[int]) -> list[torch.Generator]:
+    """A generator for each seed."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
