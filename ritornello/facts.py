@@ -7,32 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from symusic.core import TrackTick
 
 from ritornello.music.bars import bars, tempo_by_bar
 from ritornello.music.keys import find_key
 from ritornello.music.score import Score, seconds
-from ritornello.music.tracks import SIX
-
-# General MIDI level 1, programs 0 to 127.
-_NAMES = """
-grand piano, bright piano, electric grand piano, honky-tonk piano, electric piano, FM electric piano, harpsichord,
-clavinet, celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells, dulcimer,
-drawbar organ, percussive organ, rock organ, church organ, reed organ, accordion, harmonica, bandoneon,
-nylon guitar, steel guitar, jazz guitar, clean guitar, muted guitar, overdriven guitar, distortion guitar,
-guitar harmonics, acoustic bass, fingered bass, picked bass, fretless bass, slap bass, slap bass 2, synth bass,
-synth bass 2, violin, viola, cello, double bass, tremolo strings, pizzicato strings, harp, timpani,
-strings, slow strings, synth strings, synth strings 2, choir, voice oohs, synth voice, orchestra hit,
-trumpet, trombone, tuba, muted trumpet, French horn, brass, synth brass, synth brass 2,
-soprano saxophone, alto saxophone, tenor saxophone, baritone saxophone, oboe, English horn, bassoon, clarinet,
-piccolo, flute, recorder, pan flute, blown bottle, shakuhachi, whistle, ocarina,
-square lead, sawtooth lead, calliope lead, chiff lead, charang lead, voice lead, fifths lead, bass and lead,
-new age pad, warm pad, polysynth pad, choir pad, bowed pad, metallic pad, halo pad, sweep pad,
-rain, soundtrack, crystal, atmosphere, brightness, goblins, echoes, sci-fi,
-sitar, banjo, shamisen, koto, kalimba, bagpipe, fiddle, shanai,
-tinkle bell, agogo, steel drums, woodblock, taiko drum, melodic tom, synth drum, reverse cymbal,
-guitar fret noise, breath noise, seashore, bird tweet, telephone, helicopter, applause, gunshot
-"""
-PROGRAMS = tuple(name.strip() for name in _NAMES.split(","))
+from ritornello.music.tracks import SIX, instrument_name
 
 
 @dataclass(frozen=True)
@@ -87,11 +67,9 @@ def facts(score: Score) -> Facts:
     )
 
 
-def instrument(track: Score.Track) -> str:
-    """What a musician calls a track: its part among the six, the drums, or its General MIDI program."""
-    if track.name in SIX:
-        return track.name
-    return "drums" if track.is_drum else PROGRAMS[track.program]
+def instrument(track: TrackTick) -> str:
+    """What a musician calls a track: its part among the six, or its General MIDI instrument."""
+    return track.name if track.name in SIX else instrument_name(track)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate
 from ritornello.data.dataset import Batches, TokenDataset, whole_songs
 from ritornello.errors import ConfigError, RitornelloError
+from ritornello.generate import Request, finish, generate
 from ritornello.models import family
 from ritornello.representations import build
 from ritornello.representations.base import Representation
@@ -198,6 +199,8 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
             if step % config.train.validate_every == 0 or last:
                 log.note(step, validate(run, validation, device))
                 run.save()
+            if config.train.sample_every and step % config.train.sample_every == 0:
+                log.note(step, {"sample": str(_sample(run, step))})
         run.model.eval()
         return run
 
@@ -216,6 +219,14 @@ def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, 
     run.model.train()
     nats = total / max(tokens, 1)
     return {"valid_loss": nats, "valid_perplexity": float(torch.tensor(nats).exp())}
+
+
+def _sample(run: Run, step: int) -> Path:
+    """A song of sixteen bars as the model writes it now, for the ear."""
+    (song,) = finish(generate(run.model, run.representation, Request(bars=16)))  # pyright: ignore[reportArgumentType]
+    path = run.folder / "samples" / f"{step:07d}.mid"
+    path.parent.mkdir(exist_ok=True)
+    return song.write(path)
 
 
 def _batches(dataset: TokenDataset, config: TrainConfig, rank: int, world: int, device: str) -> Any:

@@ -6,11 +6,13 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ritornello import pictures
 from ritornello.facts import Facts, facts
-from ritornello.music.audio import Rendering, render
 from ritornello.music.score import Score, write
+
+if TYPE_CHECKING:
+    from ritornello.music.audio import Rendering
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,15 @@ class Song:
 
     def render(self, path: str | os.PathLike[str]) -> Rendering:
         """Write a WAV file. Raises MusicError where this machine has no synthesizer."""
+        from ritornello.music.audio import render  # here, because scipy and matplotlib are slow to import
+
         return render(self.score, path)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> Path:
         """Write a PNG: the piano roll, and how alike every two bars are."""
-        return pictures.draw(self.score, path, title)
+        from ritornello.pictures import draw
+
+        return draw(self.score, path, title)
 
     def describe(self) -> str:
         """The song in plain words."""

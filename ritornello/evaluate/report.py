@@ -80,3 +80,151 @@ def evaluate(
         if pictures is not None:
             _draw(result["structure"], pictures)
     return _json(result)
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The figures of `evaluate` as Markdown tables, for a model's card."""
+    parts = []
+    for title, columns, rows in _tables(result):
+        lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---", *["---:"] * (len(columns) - 1)], *rows)]
+        parts.append("\n".join([f"**{title}**", "", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The same tables for the terminal."""
+    made = []
+    for title, columns, rows in _tables(result):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        made.append(table)
+    return made
+
+
+# From songs to figures
+
+
+def _measure(songs: Iterable[Score]) -> tuple[dict[str, Structure], list[dict[str, float]]]:
+    """Structure and texture of songs in one pass, so that an iterator does."""
+    textures: list[dict[str, float]] = []
+
+    def passing() -> Iterable[Score]:
+        for song in songs:
+            textures.append(texture(song))
+            yield song
+
+    return structure(passing()), textures
+
+
+def _draw(compared: Mapping[str, Any], folder: Path) -> None:
+    for tracks in next(iter(compared.values())):
+        lines = {name: by_tracks[tracks]["distribution"] for name, by_tracks in compared.items()}
+        human = next(iter(compared.values()))[tracks]["human_distribution"]
+        draw_similarity({"human": human, **lines}, folder / f"similarity-{tracks}.png")
+
+
+def _json(value: Any) -> Any:
+    """The same with None for what is no number: JSON has no nan."""
+    if isinstance(value, dict):
+        return {key: _json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# From figures to tables
+
+
+def _tables(result: Mapping[str, Any]) -> Cells:
+    found: Cells = []
+    if "likelihood" in result:
+        found += [_likelihood_table(result["likelihood"]), _family_table(result["likelihood"])]
+    if "structure" in result:
+        found += [_structure_table(result["structure"], tracks) for tracks in next(iter(result["structure"].values()))]
+    if "texture" in result:
+        found.append(_texture_table(result["texture"]))
+    return found
+
+
+def _likelihood_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    first = next(iter(found.values()))
+    cuts = list(first["perplexity"])
+    columns = ["model", *(f"perplexity at {int(cut):,}" for cut in cuts), "nats a note", "nats a bar"]
+    rows = [
+        [name, *(_between(f["perplexity"][cut]) for cut in cuts), _between(f["nats_per_note"]), _between(f["nats_per_bar"], 0)]
+        for name, f in found.items()
+    ]
+    reach = "whole" if first["longest"] is None else f"first {first['longest']:,} tokens"
+    return f"Likelihood of {first['songs']} held-out songs ({reach})", columns, rows
+
+
+def _family_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    families = next(iter(found.values()))["families"]
+    rows = [
+        [name, _share(figures["share_of_tokens"]), *(_number(f["families"][name]["nats_per_token"]) for f in found.values())]
+        for name, figures in families.items()
+    ]
+    return "Nats a token by family", ["family", "of tokens", *found], rows
+
+
+def _structure_table(found: Mapping[str, Any], tracks: str) -> tuple[str, list[str], list[list[str]]]:
+    """A row a system, then what human songs score among themselves, then what no repetition at all would."""
+    of = {name: by_tracks[tracks] for name, by_tracks in found.items()}
+    human = next(iter(of.values()))
+    columns = ["songs", "SE", *(f"L{t}" for t in PEAKS), *(f"= -{t}" for t in REPEATS), "= any"]
+    repeats = [*map(str, REPEATS), "any"]
+    rows = [
+        [
+            name,
+            _between(f["similarity_error"], 1, 100),
+            *(_percent(f["peaks"][str(t)]["value"]) for t in PEAKS),
+            *(_percent(f["repeats"][t]["value"]) for t in repeats),
+        ]
+        for name, f in of.items()
+    ]
+    rows.append(
+        [
+            "human",
+            _between(human["human_error"], 1, 100),
+            *(_percent(human["peaks"][str(t)]["human"]) for t in PEAKS),
+            *(_percent(human["repeats"][t]["human"]) for t in repeats),
+        ]
+    )
+    rows.append(["no repetition", _percent(human["repetition_free"]), *["0.0"] * (len(columns) - 2)])
+    what = "the melody" if tracks == "melody" else "all tracks"
+    return f"Structure of {what}, in %: similarity error, similarity at t bars, bars identical to the bar t before", columns, rows
+
+
+def _texture_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    names = list(next(iter(found.values())))
+    rows = []
+    for figure, by_name in found.items():
+        cells = [
+            f"{_number(m['median'])} [{_number(m['quartiles'][0])}, {_number(m['quartiles'][1])}]" if m else "–"
+            for m in by_name.values()
+        ]
+        rows.append([FIGURES.get(figure, figure.replace("_low", ", lowest pitch").replace("_high", ", highest pitch")), *cells])
+    return "Texture: medians of songs [quartiles]", ["", *names], rows
+
+
+def _between(figure: Mapping[str, Any], digits: int = 2, scale: float = 1) -> str:
+    """`value [low, high]`"""
+    value, (low, high) = figure["value"], figure["interval"]
+    if value is None or low is None:
+        return "–" if value is None else f"{scale * value:.{digits}f}"
+    return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"

@@ -16,7 +16,8 @@ from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
-from symusic import Score
+
+from ritornello.music.score import Score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from symusic import Note, Score, Track
+from symusic.core import NoteTickList, TrackTick
 
 from ritornello.music.melody import melody_chances
+from ritornello.music.score import Score
 
 DRUM = 128
 SIX = {"melody": 80, "drums": DRUM, "bass": 43, "guitar": 25, "piano": 0, "strings": 48}  # name -> program, writing order
@@ -89,7 +90,7 @@ def merge_six(score: Score) -> tuple[Score, MergeReport]:
         signatures of `score`; and what was done. An empty score gives no tracks.
     """
     melody, confidence = find_melody(score)
-    parts: dict[str, list[Track]] = {name: [] for name in SIX}
+    parts: dict[str, list[TrackTick]] = {name: [] for name in SIX}
     merged: dict[str, Counter[str]] = {name: Counter() for name in SIX}
     lost: Counter[str] = Counter()
     for index, track in enumerate(score.tracks):
@@ -120,7 +121,7 @@ def merge_six(score: Score) -> tuple[Score, MergeReport]:
 
 def merge_programs(score: Score) -> Score:
     """One track per program, and one for the drums, in the order of the programs, drums first; doublings become one."""
-    groups: dict[tuple[bool, int], list[Track]] = {}
+    groups: dict[tuple[bool, int], list[TrackTick]] = {}
     for track in score.tracks:
         if len(track.notes):
             groups.setdefault((not track.is_drum, 0 if track.is_drum else track.program), []).append(track)
@@ -137,7 +138,7 @@ def home_of(program: int, is_drum: bool) -> str | None:
     return PROGRAM_HOMES[program] if program in PROGRAM_HOMES else FAMILY_HOMES.get(program // 8)
 
 
-def instrument_name(track: Track) -> str:
+def instrument_name(track: TrackTick) -> str:
     """General MIDI's name of what the track plays; "drums" for drums."""
     return "drums" if track.is_drum else PROGRAMS[track.program]
 
@@ -155,7 +156,7 @@ def _frame(score: Score) -> Score:
     return frame
 
 
-def _merged(tracks: list[Track], name: str, program: int, is_drum: bool) -> Track:
+def _merged(tracks: list[TrackTick], name: str, program: int, is_drum: bool) -> TrackTick:
     """One track with the notes of all, by (time, duration, pitch); of notes with one pitch and onset the longest stays."""
     columns = [track.notes.numpy() for track in tracks]
     time, duration, pitch, velocity = (
@@ -166,8 +167,8 @@ def _merged(tracks: list[Track], name: str, program: int, is_drum: bool) -> Trac
     first = np.append(True, (time[1:] != time[:-1]) | (pitch[1:] != pitch[:-1])).astype(bool)
     chosen: NDArray[np.intp] = np.flatnonzero(first)
     chosen = chosen[np.lexsort((pitch[chosen], duration[chosen], time[chosen]))]
-    track = Track(name, program, is_drum)
-    track.notes = Note.from_numpy(time[chosen], duration[chosen], pitch[chosen], velocity[chosen])
+    track = TrackTick(name, program, is_drum)
+    track.notes = NoteTickList.from_numpy(time[chosen], duration[chosen], pitch[chosen], velocity[chosen])
     return track
 
 

@@ -1,18 +1,19 @@
 """The bars of a score in steps of a twelfth of a quarter: where they begin, what they are called, how fast they go.
 
-A bar's name says how long it is. In a run of bars of one name n/d, bar j begins floor(j * 48 * n / d + 1/2) steps after
-the first: the rule of `music.bars`, so that a bar of 3/32 (4 1/2 steps) needs no exception. Where a bar is not as long as
-its metre says (cut short by a change of metre), it is named by its true length: as a plain metre if there is one (24
-steps are 2/4), else as so many 48ths ("7/48" is a bar of 7 steps, for which MIDI has no metre).
+A bar's name says how long it is. In a run of bars of one name n/d, bar j begins floor(j * 48 * n / d + 1/2) steps
+after the first: the rule of `music.bars`, so that a bar of 3/32 (4 1/2 steps) needs no exception. Where a bar is not
+as long as its metre says (cut short by a change of metre), it is named by its true length: as a plain metre if there
+is one (24 steps are 2/4), else as so many 48ths ("7/48" is a bar of 7 steps, for which MIDI has no metre).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from symusic import Tempo, TimeSignature
+from symusic.core import TempoTick, TimeSignatureTick
 
 from ritornello.music.bars import Bars, bars, tempo_by_bar
 from ritornello.music.score import Score
@@ -84,14 +85,16 @@ def _split(grid: Bars, longest: int, whole: int) -> Bars:
         count = -(-beats // (longest * unit // whole))
         cuts = [beats * i // count for i in range(count + 1)]
         pieces += [start + (2 * cut * whole + unit) // (2 * unit) for cut in cuts[:-1]]
-        metres += [(after - before, unit) for before, after in zip(cuts, cuts[1:], strict=False)]
+        metres += [(after - before, unit) for before, after in pairwise(cuts)]
     return Bars(np.array([*pieces, grid.starts[-1]]), np.array(metres))
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def _name(starts: NDArray[np.int64], metres: NDArray[np.int64], last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _name(
+    starts: NDArray[np.int64], metres: NDArray[np.int64], last: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Names that give exactly these bars; the last bar, which nothing cuts, is as long as its metre says."""
     lengths = np.diff(starts)
     if (metres[:, 1] <= 16).all() and (lengths * metres[:, 1] == WHOLE * metres[:, 0]).all():
@@ -155,9 +158,9 @@ def empty_score(grid: Grid) -> Score:
     score = Score(STEPS)
     written = _written(grid.metres)
     for k in np.flatnonzero(np.append(True, (written[1:] != written[:-1]).any(axis=1))).tolist():
-        score.time_signatures.append(TimeSignature(int(grid.starts[k]), *written[k].tolist()))
+        score.time_signatures.append(TimeSignatureTick(int(grid.starts[k]), *written[k].tolist()))
     for k in np.flatnonzero(np.append(True, grid.tempos[1:] != grid.tempos[:-1])).tolist():
-        score.tempos.append(Tempo(int(grid.starts[k]), qpm=float(grid.tempos[k])))
+        score.tempos.append(TempoTick(int(grid.starts[k]), qpm=float(grid.tempos[k])))
     return score
 
 

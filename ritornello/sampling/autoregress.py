@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ritornello.errors import RitornelloError
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Dice, Processor, pick
 
@@ -78,7 +79,8 @@ def autoregress(
     generators:  one for each row, on the CPU: a row's song depends on its own alone.
 
     Yields a draft whenever every unfinished song has completed another bar, and at the end.
-    Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come.
+    Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come; RitornelloError, if the
+    model predicts NaN.
     """
     device = prompt.ids.device
     page = _Page(prompt, grammar)
@@ -117,6 +119,8 @@ class _Page:
     def write(self, ids: np.ndarray) -> np.ndarray:
         """Add one token to each song that has not ended. Returns where they stand: Grammar.place()."""
         rows = np.flatnonzero(~self.grammar.done)
+        if ids.max() >= self.grammar.ids.size:  # what `pick` makes of NaN
+            raise RitornelloError("the model predicts no numbers (NaN): its weights are damaged; train or fetch them anew.")
         self.grammar.advance(ids)
         place = self.grammar.place()
         at = self.grammar.length[rows] - 1

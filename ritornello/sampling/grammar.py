@@ -56,7 +56,7 @@ class Grammar:
     tempo, metre: the only Tempo (Metre) token allowed, None for any.
     instruments:  the Instrument tokens allowed, None for all.
     ranges:       Instrument token -> lowest and highest key (0..127) it may play.
-    empty_bars:   bars without a note allowed in a row, None for any number.
+    empty_bars:   bars without a note allowed in a row (and none before the first note), None for any number.
 
     A prompt of any content is followed; only what `mask` allows is bound by all this.
 
@@ -87,7 +87,7 @@ class Grammar:
         self.low = np.tile(self.starts, (rows, 1))  # ids allowed of each family: low <= id < high
         self.high = np.tile(self.stops, (rows, 1))
         self.bar_length = np.full(rows, len(vocabulary.range("Position")))  # in positions; a Metre token changes it
-        self.silent = np.zeros(rows, np.int64)  # bars without a note so far, in a row, this one included
+        self.silent = np.full(rows, empty_bars or 0)  # bars without a note so far, in a row, this one included
         self.close_at = np.full(rows, max_tokens - 1 - NOTE)  # a longer song gets no more notes in this bar
         self._after = {
             NEW_BAR: self._after_bar,

@@ -61,7 +61,8 @@ def top_p(p: float | Tensor) -> Processor:
 
     def keep(logits: Tensor) -> Tensor:
         ordered, ids = logits.sort(dim=-1, descending=True)
-        shares = ordered.softmax(-1)
+        shares = (ordered - ordered[..., :1]).exp()
+        shares = shares / shares.sum(-1, keepdim=True)
         likelier = shares.cumsum(-1) - shares
         drop = likelier >= (p.to(logits.device)[ids] if isinstance(p, Tensor) else p)
         drop[..., 0] = False
@@ -113,7 +114,8 @@ def pick(logits: Float[Tensor, "rows vocabulary"], thrown: Float64[Tensor, " row
 
     A token at -inf is never drawn, and each row must have one that is not.
     """
-    reached = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    # Not softmax, which spreads even a few rows over threads: at this size waking one costs more than the work
+    reached = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1, dtype=torch.float64)
     goal = thrown[:, None] * reached[:, -1:]
     return torch.searchsorted(reached, goal, right=True)[:, 0]
 

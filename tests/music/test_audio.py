@@ -1,4 +1,4 @@
-"""Sound: as long as the music, equally loud whatever the score, never clipped; by real synthesizers where there are some."""
+"""Sound: as long as the music, equally loud whatever the score, never clipped."""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def test_bar_of_ticks() -> None:
 
 def test_tempo_is_the_mean_in_time() -> None:
     score = make(480, 7000)
-    score.tempos.extend([TempoTick(0, 120), TempoTick(960, 60), TempoTick(3840, 90)])
+    for tick, tempo in ((0, 120), (960, 60), (3840, 90)):
+        score.tempos.append(TempoTick(tick, tempo))
     # bar 1: two quarters in 1 s, two in 2 s: 4 quarters in 3 s; bar 2 at 60; then 90
     np.testing.assert_allclose(tempo_by_bar(score, bars(score)), [80, 60, 90, 90], rtol=1e-5)
 

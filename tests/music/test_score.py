@@ -263,7 +263,8 @@ def test_a_score_before_time_is_not_written(tmp_path: Path) -> None:
 
 def test_seconds_by_hand() -> None:
     score = Score(100)
-    score.tempos.extend([TempoTick(200, mspq=1_000_000), TempoTick(200, mspq=250_000), TempoTick(400, mspq=500_000)])
+    for tick, tempo in ((200, 1_000_000), (200, 250_000), (400, 500_000)):
+        score.tempos.append(TempoTick(tick, mspq=tempo))
     assert [part.tolist() for part in tempo_map(score)] == [[0, 200, 400], [500_000, 250_000, 500_000]]
     # 2 quarters at 120, 2 at 240, then 120 again
     np.testing.assert_allclose(seconds(score, np.array([0, 100, 200, 300, 400, 500])), [0, 0.5, 1, 1.25, 1.5, 2])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ritornello.data.batch import TokenBatch, collate, unbatch
-from ritornello.errors import ConfigError
+from ritornello.errors import ConfigError, RitornelloError
 from ritornello.representations import build
 from ritornello.representations.base import Representation, Tokens
 from ritornello.sampling.autoregress import Draft, autoregress
@@ -44,11 +44,13 @@ def rows(draft: Draft) -> list[list[int]]:
 def test_of_200_songs_200_decode(representation: Representation, processors: list):
     """As they are: nothing is mended on the way, and no note is lost."""
     vocabulary = representation.vocabulary
-    last = play(representation, range(200), processors=processors, bars=3, max_tokens=300)[-1]
-    assert last.done.all()
-    for song, tokens in zip(rows(last), unbatch(last), strict=True):  # type: ignore[arg-type]
-        assert fault(vocabulary, song, 3) is None
-        assert representation.decode(tokens).note_num() == notes(vocabulary, song) > 0
+    for seed in range(0, 200, 20):
+        model = Deaf(vocabulary, seed)
+        last = play(representation, range(seed, seed + 20), model, processors, bars=3, max_tokens=300)[-1]
+        assert last.done.all()
+        for song, tokens in zip(rows(last), unbatch(last), strict=True):  # type: ignore[arg-type]
+            assert fault(vocabulary, song, 3) is None
+            assert representation.decode(tokens).note_num() == notes(vocabulary, song) > 0
 
 
 def test_without_a_number_of_bars_every_song_ends(representation: Representation):
@@ -136,3 +138,10 @@ def test_a_prompt_too_long_for_the_budget_is_one_sentence(representation: Repres
     songs = autoregress(Deaf(vocabulary), prompt, Grammar(vocabulary, bars=9, max_tokens=80), [], seeded([0]))
     with pytest.raises(ConfigError, match=r"max_tokens = 80 is too few"):
         next(songs)
+
+
+def test_a_model_that_predicts_nan_is_one_sentence(representation: Representation):
+    model = Deaf(representation.vocabulary)
+    model.logits[5] = torch.nan
+    with pytest.raises(RitornelloError, match="NaN"):
+        play(representation, [0, 1], model, bars=4)

@@ -1,0 +1,72 @@
+"""`ritornello generate --bars 64 --key "A minor" -o night.mid`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+
+from ritornello.errors import MusicError
+from ritornello.generate import Draft, Request
+from ritornello.song import Song
+
+
+def main(
+    request: OmitArgPrefixes[Request] = Request(),  # noqa: B008, it is frozen
+    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer",
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.mid|FOLDER")] = Path("songs"),
+    sound: FlagCreatePairsOff[bool] = False,
+    picture: FlagCreatePairsOff[bool] = False,
+    device: str = "cpu",
+) -> None:
+    """Write new songs, or the continuation of a MIDI file.
+
+    Args:
+        request: what the song shall be.
+        run: a model that ships, or a run's folder.
+        out: where to; in a folder, songs are named by their seed.
+        sound: write a WAV file too.
+        picture: write a PNG too.
+        device: cpu or cuda.
+    """
+    from ritornello.api import load
+
+    last: Draft | None = None
+    try:
+        with _progress() as progress:
+            task = progress.add_task("loading", total=request.bars)
+            drafts = load(run, device).drafts(request)
+            for last in drafts:
+                progress.update(task, completed=last.bars, description=f"bar {last.bars}")
+    finally:  # stopped half-way, what is written of the songs is kept
+        for song in last.songs() if last and last.bars else []:
+            keep(song, file_of(out, song.seed, request.count), sound, picture)
+
+
+def file_of(out: Path, seed: int, count: int) -> Path:
+    """Where a song goes: the file asked for, with the seed in its name if there are several; or its own in a folder."""
+    if out.suffix.lower() not in (".mid", ".midi"):
+        return out / f"song-{seed}.mid"
+    return out if count == 1 else out.with_stem(f"{out.stem}-{seed}")
+
+
+def keep(song: Song, path: Path, sound: bool, picture: bool) -> None:
+    """Write a song in the forms asked for, and say what it is."""
+    print(song.write(path))
+    print(song.describe())
+    if picture:
+        print(song.draw(path.with_suffix(".png")))
+    if sound:
+        try:
+            print(song.render(path.with_suffix(".wav")))
+        except MusicError as error:  # no synthesizer: the rest is there all the same
+            print(error, file=sys.stderr)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description:>8}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,330 @@
+"""Request → drafts → Songs: from nothing, or from the first bars of one's own MIDI file."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from symusic import Tempo
+
+from ritornello.config import Config
+from ritornello.data.batch import TokenBatch, collate, unbatch
+from ritornello.errors import ConfigError, MusicError
+from ritornello.models.base import DecoderLM
+from ritornello.music.keys import Key, find_key, transposition_to_c
+from ritornello.music.score import MusicWarning, Score, read
+from ritornello.music.tracks import PROGRAMS
+from ritornello.representations.base import Representation, Tokens
+from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
+from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.grammar import Grammar
+from ritornello.sampling.logits import Processor, lean, seeded, temperature, top_k, top_p
+from ritornello.song import Song
+
+BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1); more only where more bars are asked than that can hold
+BUDGET_PER_BAR = 320  # 95 bars in 100 of Lakh songs need fewer
+EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
+# Nats by which the tones of a key that was asked for are preferred, by semitones above the tonic. Where songs are in C
+# major or A minor, it is only a push towards one of the two.
+MAJOR_STEPS = (1, -1, 0, -1, 1, 0, -1, 1, -1, 0, -1, 0)
+MINOR_STEPS = (1, -1, 0, 1, -1, 0, -1, 1, 0, -1, 0, 0)
+TOWARDS_MODE, TOWARDS_KEY = 0.3, 1.0
+
+
+class Request(Config):
+    """What a musician may ask for."""
+
+    bars: int | None = Field(None, ge=1, le=4096)
+    """Bars of the whole song, a prompt's included; by default the song ends where it wants to."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    """Below 1 surer, above 1 bolder."""
+    top_k: int = Field(8, ge=0)
+    """Draw from the k likeliest tokens only; 0: from all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Draw from the likeliest tokens that together reach this probability."""
+    tempo: float | None = Field(None, gt=0)
+    """Quarters a minute, from the first bar (after a prompt: from its end) to the last."""
+    key: str | None = None
+    """Such as "D minor" or "Eb major"."""
+    instruments: tuple[str, ...] | None = None
+    """Which may play; by default all, or those of the prompt."""
+    count: int = Field(1, ge=1, le=256)
+    """How many songs, in one batch."""
+    prompt: Path | None = None
+    """A MIDI file to go on from; its key, tempo and instruments are kept."""
+    prompt_bars: int | None = Field(None, ge=1)
+    """How many of its bars to keep, from the first that sounds; by default all."""
+    max_tokens: int | None = Field(None, ge=10, le=1_000_000)
+    """Length of a song at most; by default 20,480, or 320 a bar where that is more."""
+
+    @field_validator("key")
+    @classmethod
+    def _is_key(cls, key: str | None) -> str | None:
+        try:
+            return key and str(Key.parse(key))
+        except MusicError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("instruments", mode="before")
+    @classmethod
+    def _split(cls, names: Any) -> Any:
+        """Names between commas are as good as separate names."""
+        if names is None:
+            return None
+        parts = [names] if isinstance(names, str) else list(names)
+        return tuple(name.strip().lower() for part in parts for name in str(part).split(",") if name.strip()) or None
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a song at most."""
+        return self.max_tokens or max(BUDGET, BUDGET_PER_BAR * (self.bars or 0))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The songs of a request as far as they are written: complete bars only."""
+
+    tokens: tuple[Tokens, ...]
+    bars: int
+    """Bars complete in every song that is still being written; once all have ended, of the longest."""
+    done: bool
+    taken: float
+    """Seconds since the request."""
+    request: Request
+    representation: Representation
+    remarks: tuple[str, ...] = ()
+    """Sentences about what was changed on the way."""
+
+    def songs(self) -> list[Song]:
+        """What one can hear of it."""
+        return [
+            Song(score, self.request.seed + i, self.taken, (*self.remarks, *self._on_key(score)))
+            for i, score in enumerate(map(self._score, self.tokens))
+        ]
+
+    def _score(self, tokens: Tokens) -> Score:
+        score = self.representation.decode(tokens)
+        if self.request.tempo and not self.request.prompt:
+            score.tempos = [Tempo(0, qpm=self.request.tempo)]  # just this one, not the nearest that there is a token for
+        return score
+
+    def _on_key(self, score: Score) -> tuple[str, ...]:
+        if self.request.key is None or not self.done or (found := find_key(score)) == Key.parse(self.request.key):
+            return ()
+        return (f"{self.request.key} was asked for; the notes lean to {found}.",)
+
+
+def generate(model: DecoderLM, representation: Representation, request: Request) -> Iterator[Draft]:
+    """Write the songs asked for; a draft whenever every song has another bar, and at last the songs themselves.
+
+    Where `request.bars` is given, each song has exactly as many. Song i is the one that seed + i alone would give.
+
+    Raises: ConfigError for a wish that this representation or these limits cannot meet; MusicError for a prompt that
+    cannot be read.
+    """
+    start = time.monotonic()
+    opening = Opening.of_prompt(representation, request) if request.prompt else Opening.of_nothing(representation, request)
+    grammar = Grammar(
+        representation.vocabulary,
+        request.count,
+        bars=request.bars,
+        max_tokens=request.budget,
+        tempo=opening.tempo,
+        instruments=opening.instruments,
+        ranges=_ranges(representation.vocabulary, opening.tokens.meta["transposition"]),
+        empty_bars=EMPTY_BARS,
+    )
+    prompt = collate([opening.tokens] * request.count).to(next(model.parameters()).device)
+    seeds = range(request.seed, request.seed + request.count)
+    training = model.training
+    model.eval()
+    try:
+        for draft in autoregress(model, prompt, grammar, _processors(representation, request), seeded(seeds)):
+            batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
+            rows = unbatch(batch, [opening.tokens.meta] * request.count)
+            songs = tuple(row if row.ids[-1] == EOS else _complete(row) for row in rows)
+            done, taken = bool(draft.done.all()), time.monotonic() - start
+            yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
+    finally:
+        model.train(training)
+
+
+def finish(drafts: Iterator[Draft]) -> list[Song]:
+    """The songs of the last draft."""
+    *_, last = drafts
+    return last.songs()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the songs begin with, and what they must keep to."""
+
+    tokens: Tokens
+    tempo: int | None  # Tempo token
+    instruments: Sequence[int] | None  # Instrument tokens
+    remarks: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_nothing(representation: Representation, request: Request) -> Opening:
+        """BOS, in the key asked for."""
+        vocabulary = representation.vocabulary
+        key = Key.parse(request.key) if request.key and _in_c(vocabulary) else None
+        meta = {"transposition": transposition_to_c(key) if key else 0}
+        one = np.ones(1, np.int16)
+        tokens = Tokens(BOS * one, 0 * one.astype(np.int32), 0 * one, np.zeros((1, 0), np.int16), _told(meta, request))
+        return Opening(tokens, _tempo(vocabulary, request.tempo), _instruments(vocabulary, request.instruments))
+
+    @staticmethod
+    def of_prompt(representation: Representation, request: Request) -> Opening:
+        """The first bars of the prompt and the bar line after them; its key, last tempo and instruments."""
+        assert request.prompt is not None
+        if request.key:
+            raise ConfigError(f"key = {request.key}: a song that goes on from a prompt keeps the prompt's key; leave one out.")
+        vocabulary = representation.vocabulary
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", MusicWarning)
+            score = read(request.prompt)
+        try:
+            song = representation.encode(score)
+        except MusicError as error:
+            raise MusicError(f"{request.prompt} cannot be continued: {error}") from None
+        has = int(song.bars[-1]) + 1
+        bars = min(request.prompt_bars or has, has)
+        if request.bars is not None and request.bars <= bars:
+            raise ConfigError(
+                f"bars = {request.bars}: the whole song, prompt included, should have more bars than the {bars} of its "
+                "prompt; ask for more bars or fewer prompt_bars."
+            )
+        kept = song.ids[(song.bars < bars) & (song.ids != EOS)]
+        tokens = _cut(song, len(kept), bars, vocabulary.id("Bar"), _told(song.meta, request))
+        playing = sorted(set(song.ids.tolist()) & set(vocabulary.range("Instrument")))
+        tempo = [id for id in kept.tolist() if id in vocabulary.range("Tempo")][-1]
+        remarks = [str(warning.message) for warning in caught if issubclass(warning.category, MusicWarning)]
+        return Opening(
+            tokens,
+            tempo if request.tempo is None else _tempo(vocabulary, request.tempo),
+            playing if request.instruments is None else _instruments(vocabulary, request.instruments),
+            (*remarks, *_on_prompt(vocabulary, song.meta, request.prompt, bars, has, playing)),
+        )
+
+
+def _cut(song: Tokens, length: int, bars: int, bar: int, meta: dict[str, Any]) -> Tokens:
+    """The first `length` tokens of a song, which are `bars` bars, and one Bar token more: they are complete."""
+    return Tokens(
+        np.append(song.ids[:length], np.int16(bar)),
+        np.append(song.bars[:length], np.int32(bars)),
+        np.append(song.positions[:length], np.int16(0)),
+        song.attributes[: bars + 1],
+        meta,
+    )
+
+
+def _complete(song: Tokens) -> Tokens:
+    """An unfinished song without the bar that is being written."""
+    length = int(np.searchsorted(song.bars, song.bars[-1]))
+    parts = {name: getattr(song, name)[:length] for name in ("ids", "bars", "positions")}
+    return replace(song, **parts, attributes=song.attributes[: song.bars[-1]])
+
+
+def _told(meta: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Meta that tells how many bars the song is to have, from which its countdown comes."""
+    told = {key: value for key, value in meta.items() if key != "bars"}
+    return told if request.bars is None else {**told, "bars": request.bars}
+
+
+def _on_prompt(
+    vocabulary: Vocabulary, meta: dict[str, Any], path: Path, bars: int, has: int, playing: Sequence[int]
+) -> Iterator[str]:
+    """Sentences: what is continued, and what became of the file on the way into the representation."""
+    place = f"bar {bars}" if bars < has else f"its {has} bars"
+    names = ", ".join(_name(vocabulary, id) for id in playing)
+    key = f"in {meta['key']}, " if "key" in meta else ""
+    yield f"{path.name} goes on after {place}: {key}at {meta['tempo']:.0f} quarters a minute, with {names}."
+    yield from str(meta.get("merged", "")).splitlines()
+    if meta.get("leading_bars"):
+        yield f"{meta['leading_bars']} empty bars before its first note were left out."
+    if meta.get("tempo_clipped"):
+        yield f"The tempo of {meta['tempo_clipped']} of its bars was out of range and is the nearest there is."
+
+
+# Wishes in words → tokens
+
+
+def _in_c(vocabulary: Vocabulary) -> bool:
+    """Whether songs are in C major or A minor (the six-instrument vocabularies), and played in other keys by shifting."""
+    return "Metre" not in vocabulary.families
+
+
+def _tempo(vocabulary: Vocabulary, tempo: float | None) -> int | None:
+    """The nearest Tempo token."""
+    if tempo is None:
+        return None
+    tempos = np.array(vocabulary.labels("Tempo"), float)
+    if not tempos[0] <= tempo <= tempos[-1]:
+        raise ConfigError(f"tempo = {tempo:g}: should be from {tempos[0]:g} to {tempos[-1]:g} quarters a minute.")
+    return vocabulary.range("Tempo")[int(np.abs(np.log(tempos / tempo)).argmin())]
+
+
+def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[int] | None:
+    """Instrument tokens: by the vocabulary's own names, or by General MIDI's names, a part of one, or its number."""
+    if names is None:
+        return None
+    ids = vocabulary.range("Instrument")
+    found: set[int] = set()
+    for name in names:
+        matches = {id for id in ids if name == str(vocabulary.labels("Instrument")[id - ids.start])}
+        matches = matches or {id for id in ids if name == _name(vocabulary, id)}
+        matches = matches or {id for id in ids if not _in_c(vocabulary) and name in _name(vocabulary, id)}
+        if not matches:
+            known = ", ".join(map(str, vocabulary.labels("Instrument")))
+            known = known if _in_c(vocabulary) else 'General MIDI\'s names ("flute"), its programs 0 to 127, and "drums"'
+            raise ConfigError(f"instruments = {name}: there is no such instrument; there are {known}.")
+        found |= matches
+    return sorted(found)
+
+
+def _name(vocabulary: Vocabulary, id: int) -> str:
+    """An instrument in words."""
+    label = vocabulary.labels("Instrument")[id - vocabulary.range("Instrument").start]
+    return PROGRAMS[label] if isinstance(label, int) else str(label)
+
+
+def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, int]]:
+    """The keys of each instrument that are still keys when the song is shifted back by `transposition` semitones."""
+    return {id: (max(0, transposition), 127 + min(0, transposition)) for id in vocabulary.range("Instrument")}
+
+
+def _processors(representation: Representation, request: Request) -> list[Processor]:
+    """What is done to the logits, in turn."""
+    processors = [temperature(request.temperature)]
+    if request.key:
+        processors.append(lean(_towards(representation.vocabulary, Key.parse(request.key))))
+    if request.top_k:
+        processors.append(top_k(request.top_k))
+    if request.top_p < 1:
+        processors.append(top_p(request.top_p))
+    return processors
+
+
+def _towards(vocabulary: Vocabulary, key: Key) -> torch.Tensor:
+    """Weights on the Pitch tokens: more for the triad on the tonic, less for what lies outside the scale.
+
+    Where songs are in C, the triad is that of C major or A minor: it is the mode that the shift cannot decide.
+    """
+    in_c, major = _in_c(vocabulary), key.mode == "major"
+    tonic = (0 if major else 9) if in_c else key.tonic
+    steps = np.array(MAJOR_STEPS if major else MINOR_STEPS, float)
+    pitches = vocabulary.range("Pitch")
+    weights = torch.zeros(vocabulary.size)
+    strength = TOWARDS_MODE if in_c else TOWARDS_KEY
+    weights[pitches.start : pitches.stop] = torch.from_numpy(strength * steps[(np.arange(128) - tonic) % 12]).float()
+    return weights

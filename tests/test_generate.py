@@ -1,0 +1,222 @@
+"""Requests: what is asked for comes, and what cannot come is one sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ritornello.errors import ConfigError, MusicError, RitornelloError
+from ritornello.generate import Draft, Request, finish, generate
+from ritornello.music.bars import bars
+from ritornello.music.keys import Key, find_key
+from ritornello.music.score import Score, read, write
+from ritornello.representations import build
+from ritornello.representations.base import Representation
+from ritornello.song import Song
+from tests.families import make_model
+from tests.sampling.wellformed import Deaf, fault
+from tests.songs import make_song
+
+
+@pytest.fixture(params=["museformer", "remi"])
+def representation(request: pytest.FixtureRequest) -> Representation:
+    return build(request.param)
+
+
+def deaf(representation: Representation) -> Any:
+    model = Deaf(representation.vocabulary)
+    model.register_parameter("scale", torch.nn.Parameter(torch.ones(1)))
+    return model
+
+
+def drafts(representation: Representation, **wishes: Any) -> list[Draft]:
+    wishes = {"max_tokens": 60 * wishes.get("bars", 4), **wishes}
+    return list(generate(deaf(representation), representation, Request.from_dict(wishes)))
+
+
+def songs(representation: Representation, **wishes: Any) -> list[Song]:
+    return drafts(representation, **wishes)[-1].songs()
+
+
+def notes(score: Score, before: float = math.inf) -> list[tuple[Any, ...]]:
+    """(program, is drum, onset in quarters, pitch, duration in quarters), of those that begin before a quarter."""
+    per_quarter = score.ticks_per_quarter
+    return sorted(
+        (track.program, track.is_drum, note.time / per_quarter, note.pitch, note.duration / per_quarter)
+        for track in score.tracks
+        for note in track.notes
+        if note.time < before * per_quarter
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_exactly_the_bars_asked(representation: Representation, count: int):
+    for song in songs(representation, bars=count, count=3):
+        assert len(bars(song.score)) == song.facts.bars == count
+
+
+def test_songs_of_a_batch_are_those_of_their_seeds(representation: Representation):
+    together = songs(representation, bars=3, seed=11, count=3)
+    assert [song.seed for song in together] == [11, 12, 13]
+    alone = songs(representation, bars=3, seed=12)[0]
+    assert notes(together[1].score) == notes(alone.score) != notes(together[0].score)
+
+
+def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
+    growing = drafts(representation, bars=4, count=2)
+    assert [draft.bars for draft in growing] == [1, 2, 3, 4]
+    assert [draft.done for draft in growing] == [False, False, False, True]
+    for draft in growing[:-1]:
+        for tokens in draft.tokens:
+            assert tokens.bars[-1] + 1 >= draft.bars
+            assert fault(representation.vocabulary, tokens.ids) is None
+            representation.decode(tokens)
+
+
+def test_tempo_is_just_the_one_asked(representation: Representation):
+    song = songs(representation, bars=4, tempo=97.3)[0]
+    assert song.facts.tempi == pytest.approx((97.3, 97.3), rel=1e-4)
+
+
+def test_only_the_instruments_asked_play():
+    song = songs(build("museformer"), bars=6, instruments="piano, bass")[0]
+    assert set(song.facts.instruments) == {"piano", "bass"}
+    song = songs(build("remi"), bars=6, instruments=["violin", "73", "Drums"])[0]
+    assert {track.program for track in song.score.tracks if not track.is_drum} == {40, 73}
+    assert any(track.is_drum for track in song.score.tracks)
+    song = songs(build("remi"), bars=6, instruments=["piano"])[0]
+    assert {track.program for track in song.score.tracks} <= set(range(6))
+
+
+@pytest.mark.parametrize(("key", "shift"), [("D minor", 5), ("Eb major", 3), ("F# minor", -3), ("F# major", 6)])
+def test_key_shifts_the_whole_song(key: str, shift: int):
+    """The notes are those of C major and A minor, shifted into the key; drums stay."""
+    last = drafts(build("museformer"), bars=4, key=key)[-1]
+    in_c = build("museformer").decode(replace(last.tokens[0], meta={}))
+    moved = sorted((p, d, at, pitch + shift * (not d), length) for p, d, at, pitch, length in notes(in_c))
+    assert notes(last.songs()[0].score) == moved
+
+
+def test_the_lean_brings_the_key(representation: Representation):
+    """A model that likes all pitches alike plays in the key that it is pushed to."""
+    model = deaf(representation)
+    model.logits[:] = 0
+    for key in ("D minor", "Eb major"):
+        request = Request(bars=24, key=key, top_k=0, max_tokens=8000)
+        song = finish(generate(model, representation, request))[0]
+        assert find_key(song.score) == Key.parse(key)
+        assert song.remarks == ()
+
+
+def test_a_key_that_does_not_come_is_said():
+    song = songs(build("museformer"), bars=2, key="C major", instruments="drums,bass")[0]
+    assert (str(find_key(song.score)) == "C major") != any("was asked for; the notes lean to" in r for r in song.remarks)
+
+
+@pytest.fixture()
+def prompt(tmp_path: Path) -> Path:
+    score = make_song(3, bars=12)
+    for track in score.tracks:
+        if not track.is_drum:
+            track.shift_pitch(2, inplace=True)
+    write(score, tmp_path / "mine.mid")
+    return tmp_path / "mine.mid"
+
+
+def test_a_prompt_is_kept_and_continued(representation: Representation, prompt: Path):
+    song = songs(representation, prompt=prompt, prompt_bars=4, bars=7, max_tokens=2000)[0]
+    original = representation.normalise(read(prompt))
+    assert len(bars(song.score)) == 7
+    assert notes(song.score, before=16) == notes(original, before=16)
+    assert song.facts.tempi == pytest.approx((original.tempos[0].qpm,) * 2, rel=1e-6)
+    assert {track.program for track in song.score.tracks} <= {track.program for track in original.tracks}
+    assert song.remarks[0].startswith("mine.mid goes on after bar 4: ")
+    assert "quarters a minute, with" in song.remarks[0]
+
+
+def test_a_prompt_may_be_used_whole_and_the_song_may_end_by_itself(representation: Representation, prompt: Path):
+    song = songs(representation, prompt=prompt, prompt_bars=99, max_tokens=1500)[0]
+    assert song.facts.bars > 12
+    assert "goes on after its 12 bars" in song.remarks[0]
+
+
+def test_wishes_go_over_what_the_prompt_says(prompt: Path):
+    song = songs(
+        build("museformer"), prompt=prompt, prompt_bars=2, bars=6, tempo=222, instruments="strings", max_tokens=900
+    )[0]
+    after = {name for name, *_ in song.facts.instruments.items()}
+    late = [track.name for track in song.score.tracks if any(note.time >= 8 * 12 for note in track.notes)]
+    assert late == ["strings"] and "strings" in after
+    assert song.facts.tempi[1] == pytest.approx(222, rel=0.005)
+    assert song.facts.tempi[0] < 200
+
+
+def test_what_merging_did_is_said(prompt: Path):
+    remarks = "\n".join(songs(build("museformer"), prompt=prompt, prompt_bars=2, bars=3, max_tokens=900)[0].remarks)
+    assert "kept" in remarks
+    assert "dropped" in remarks
+
+
+def test_the_model_is_left_as_it_was():
+    model = deaf(build("museformer"))
+    for training in (True, False):
+        model.train(training)
+        finish(generate(model, build("museformer"), Request(bars=1, max_tokens=50)))
+        assert model.training == training
+
+
+def test_a_real_model_writes_the_same_song_alone_and_in_a_batch():
+    model: Any = make_model("museformer-shipped")
+    representation = build("museformer")
+    together = finish(generate(model, representation, Request(bars=6, seed=4, count=3, max_tokens=400)))
+    alone = finish(generate(model, representation, Request(bars=6, seed=5, max_tokens=400)))
+    assert notes(together[1].score) == notes(alone[0].score)
+    assert len(bars(alone[0].score)) == 6
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"bars": 0}, "bars = 0 should be greater than or equal to 1"),
+        ({"temperature": 0}, "temperature = 0 should be greater than 0"),
+        ({"key": "H dur"}, "key = 'H dur': .*no key"),
+        ({"tempo": 5000}, "tempo = 5000: should be from 15 to 480"),
+        ({"instruments": "kazoo"}, "kazoo: there is no such instrument"),
+        ({"bars": 100, "max_tokens": 99}, "max_tokens = 99 is too few"),
+        ({"top_kk": 1}, "nearest known one is top_k"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_one_sentence(representation: Representation, wishes: dict, sentence: str):
+    with pytest.raises(ConfigError, match=sentence) as error:
+        songs(representation, **wishes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_prompt_that_cannot_be_met_is_one_sentence(representation: Representation, prompt: Path, tmp_path: Path):
+    for wishes, sentence in (
+        ({"prompt": prompt, "bars": 4}, "should have more bars than the 12 of its prompt"),
+        ({"prompt": prompt, "key": "C major"}, "keeps the prompt's key"),
+        ({"prompt": tmp_path / "none.mid"}, "none.mid"),
+        ({"prompt": prompt, "max_tokens": 90}, "max_tokens = 90 is too few"),
+    ):
+        with pytest.raises(RitornelloError, match=sentence):
+            songs(representation, **wishes)
+
+
+def test_a_prompt_that_the_representation_cannot_hold(tmp_path: Path):
+    score = make_song(0)
+    score.time_signatures[0].numerator = 3
+    write(score, tmp_path / "waltz.mid")
+    with pytest.raises(MusicError, match=r"waltz\.mid cannot be continued: .*4/4"):
+        songs(build("museformer"), prompt=tmp_path / "waltz.mid")
+
+
+def test_the_budget_grows_with_the_bars():
+    assert Request().budget == 20_480
+    assert Request(bars=500).budget == 160_000
+    assert Request(bars=500, max_tokens=9000).budget == 9000
