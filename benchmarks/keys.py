@@ -32,7 +32,7 @@ def songs() -> list[tuple[NDArray, keys.Key]]:
         score = parse(entry.data, entry.name)
         if len(score.key_signatures):
             piano = Score(score.ticks_per_quarter)
-            piano.tracks = [track for track in score.tracks if track.name != "chords"]
+            piano.tracks.extend(track for track in score.tracks if track.name != "chords")
             found.append((keys.pitch_classes(piano), longest_key(score)))
     return found
 
@@ -40,7 +40,7 @@ def songs() -> list[tuple[NDArray, keys.Key]]:
 def longest_key(score: Score) -> keys.Key:
     """The key whose signatures are in force longest."""
     signs = score.key_signatures
-    ends = [sign.time for sign in signs][1:] + [score.end()]
+    ends = [*[sign.time for sign in signs][1:], score.end()]
     lasting: Counter[keys.Key] = Counter()
     for sign, end in zip(signs, ends, strict=True):
         tonic = (7 * sign.key + (9 if sign.tonality else 0)) % 12

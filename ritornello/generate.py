@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field, field_validator
-from symusic import Tempo
+from symusic.core import TempoTick
 
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate, unbatch
@@ -28,8 +28,8 @@ from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, lean, seeded, temperature, top_k, top_p
 from ritornello.song import Song
 
-BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1); more only where more bars are asked than that can hold
-BUDGET_PER_BAR = 320  # 95 bars in 100 of Lakh songs need fewer
+BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1)
+BUDGET_PER_BAR = 320  # where that is more; 95 bars in 100 of Lakh songs need fewer
 EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
 # Nats by which the tones of a key that was asked for are preferred, by semitones above the tonic. Where songs are in C
 # major or A minor, it is only a push towards one of the two.
@@ -114,7 +114,8 @@ class Draft:
     def _score(self, tokens: Tokens) -> Score:
         score = self.representation.decode(tokens)
         if self.request.tempo and not self.request.prompt:
-            score.tempos = [Tempo(0, qpm=self.request.tempo)]  # just this one, not the nearest that there is a token for
+            score.tempos.clear()  # the nearest that there is a token for; the one asked for instead
+            score.tempos.append(TempoTick(0, qpm=self.request.tempo))
         return score
 
     def _on_key(self, score: Score) -> tuple[str, ...]:
@@ -132,7 +133,8 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     cannot be read.
     """
     start = time.monotonic()
-    opening = Opening.of_prompt(representation, request) if request.prompt else Opening.of_nothing(representation, request)
+    begin = Opening.of_prompt if request.prompt else Opening.of_nothing
+    opening = begin(representation, request)
     grammar = Grammar(
         representation.vocabulary,
         request.count,
@@ -188,7 +190,7 @@ class Opening:
         """The first bars of the prompt and the bar line after them; its key, last tempo and instruments."""
         assert request.prompt is not None
         if request.key:
-            raise ConfigError(f"key = {request.key}: a song that goes on from a prompt keeps the prompt's key; leave one out.")
+            raise ConfigError(f"key = {request.key}: a song keeps the key of its prompt; leave one of the two out.")
         vocabulary = representation.vocabulary
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", MusicWarning)
@@ -260,7 +262,7 @@ def _on_prompt(
 
 
 def _in_c(vocabulary: Vocabulary) -> bool:
-    """Whether songs are in C major or A minor (the six-instrument vocabularies), and played in other keys by shifting."""
+    """Whether songs are in C major or A minor (with six instruments), and played in other keys by shifting."""
     return "Metre" not in vocabulary.families
 
 
@@ -286,7 +288,7 @@ def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[in
         matches = matches or {id for id in ids if not _in_c(vocabulary) and name in _name(vocabulary, id)}
         if not matches:
             known = ", ".join(map(str, vocabulary.labels("Instrument")))
-            known = known if _in_c(vocabulary) else 'General MIDI\'s names ("flute"), its programs 0 to 127, and "drums"'
+            known = known if _in_c(vocabulary) else "General MIDI's names (flute), its programs 0 to 127, and drums"
             raise ConfigError(f"instruments = {name}: there is no such instrument; there are {known}.")
         found |= matches
     return sorted(found)

@@ -18,12 +18,12 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator, PercentFormatter
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from ritornello.music.bars import Bars, bars
 from ritornello.music.score import Score, seconds
-from ritornello.music.similarity import bar_similarity
+from ritornello.music.similarity import bar_similarity, interval_sums
 
 WIDTH, DPI = 16.0, 100  # inches and dots an inch: 1,600 pixels wide
 
@@ -54,7 +54,8 @@ KIT = {
 LANES = (*KIT, "other")
 
 INK, PAPER, GRID, FAINT = "#222222", "#FFFFFF", "#D0D4DA", "#ECEEF1"
-HEAT = LinearSegmentedColormap.from_list("paper", ["#FFFFFF", "#CFE3F2", "#6AAED6", "#2070B4", "#08305F"])
+BLUES = ["#FFFFFF", "#CFE3F2", "#6AAED6", "#2070B4", "#08305F"]
+HEAT = LinearSegmentedColormap.from_list("paper", BLUES).with_extremes(bad=FAINT)  # two empty bars: no similarity
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -97,7 +98,9 @@ def draw(score: Score, path: str | os.PathLike[str], title: str = "") -> Path:
     return _save(figure, path)
 
 
-def draw_similarity(distributions: Mapping[str, Sequence[float] | NDArray[np.float64]], path: str | os.PathLike[str]) -> Path:
+def draw_similarity(
+    distributions: Mapping[str, Sequence[float] | NDArray[np.float64]], path: str | os.PathLike[str]
+) -> Path:
     """Write the paper's Figure 3 for one system or several: L_t (0 to 1) for t = 1, 2, ..., one line each, by name."""
     figure = Figure(figsize=(11, 5.2), dpi=DPI, facecolor=PAPER)
     axes = figure.add_axes((0.08, 0.13, 0.895, 0.74))
@@ -107,12 +110,15 @@ def draw_similarity(distributions: Mapping[str, Sequence[float] | NDArray[np.flo
         longest = max(longest, len(line))
         colour = INK if i == 0 else MORE[(i - 1) % len(MORE)]
         style = "-" if i <= len(MORE) else "--"
-        axes.plot(np.arange(1, len(line) + 1), line, style, color=colour, lw=2 if i == 0 else 1.6, marker="o", ms=3.2, label=name)
+        width = 2.0 if i == 0 else 1.6
+        axes.plot(np.arange(1, len(line) + 1), line, style, color=colour, lw=width, marker="o", ms=3.2, label=name)
     _interval_axes(axes, longest)
     axes.set_ylabel("mean similarity $L_t$", color=INK, fontsize=11)
     figure.text(0.08, 0.93, "Similarity of bars that are t bars apart", fontsize=14, weight="bold", color=INK)
     if distributions:
-        axes.legend(frameon=False, fontsize=10, loc="upper right", ncols=min(len(distributions), 3), labelcolor=INK)
+        columns = -(-len(distributions) // (1 if len(distributions) <= 4 else 2))
+        place = {"loc": "center right", "bbox_to_anchor": (0.98, 0.935)}
+        figure.legend(frameon=False, fontsize=10, ncols=columns, labelcolor=INK, columnspacing=1.2, **place)
     return _save(figure, path)
 
 
@@ -227,8 +233,9 @@ def _rectangles(part: Part) -> PolyCollection:
 
 
 def _shades(part: Part) -> NDArray[np.float64]:
-    loudness = np.clip(part.velocity / 110, 0.0, 1.0)
-    return np.column_stack([np.tile(to_rgb(part.colour), (len(loudness), 1)), 0.35 + 0.6 * loudness])
+    """Colours of notes, [n, 3]: the softer, the more white is mixed in. Not transparent, so that hues stay true."""
+    strength = 0.4 + 0.6 * np.clip(part.velocity / 100, 0.0, 1.0)[:, None]
+    return strength * np.array(to_rgb(part.colour)) + (1 - strength)
 
 
 def _drum_lane(axes: Axes, edges: NDArray[np.float64], parts: list[Part]) -> None:
@@ -285,11 +292,13 @@ def _square(axes: Axes, bar: Axes, similarity: NDArray[np.float64]) -> None:
 def _own_distribution(axes: Axes, similarity: NDArray[np.float64]) -> None:
     count = len(similarity)
     longest = min(40, max(count - 1, 1))
-    means = np.array([_mean(np.diagonal(similarity, t)) for t in range(1, longest + 1)])
+    sums, pairs = interval_sums(similarity, longest)
+    means = sums / np.maximum(pairs, 1)
     colours = [SIX["piano"] if t % 4 == 0 else "#9DB8D6" for t in range(1, longest + 1)]
     axes.bar(np.arange(1, longest + 1), means, color=colours, width=0.72, zorder=2)
     _interval_axes(axes, longest)
-    axes.set_title("How alike bars are that lie t bars apart, on average", loc="left", fontsize=12, weight="bold", color=INK)
+    title = "How alike bars are that lie t bars apart, on average"
+    axes.set_title(title, loc="left", fontsize=12, weight="bold", color=INK)
 
 
 def _interval_axes(axes: Axes, longest: int) -> None:
@@ -297,18 +306,13 @@ def _interval_axes(axes: Axes, longest: int) -> None:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MultipleLocator(4 if longest > 12 else 1))
     axes.xaxis.set_minor_locator(MultipleLocator(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 1):g}%")
     axes.grid(axis="y", color=FAINT, lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("interval t in bars", color=INK, fontsize=10)
     _plain(axes)
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color("#AEB4BD")
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else 0.0
 
 
 # Small things

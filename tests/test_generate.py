@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ritornello.errors import ConfigError, MusicError, RitornelloError
 from ritornello.generate import Draft, Request, finish, generate
 from ritornello.music.bars import bars
-from ritornello.music.keys import Key, find_key
+from ritornello.music.keys import Key, find_key, pitch_classes
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
 from ritornello.representations.base import Representation
@@ -102,23 +103,24 @@ def test_key_shifts_the_whole_song(key: str, shift: int):
     assert notes(last.songs()[0].score) == moved
 
 
-def test_the_lean_brings_the_key(representation: Representation):
-    """A model that likes all pitches alike plays in the key that it is pushed to."""
-    model = deaf(representation)
+@pytest.mark.parametrize("key", ["D minor", "Eb major"])
+def test_the_key_asked_is_leant_to(representation: Representation, key: str):
+    """A model that likes all pitches alike plays more of the tonic triad, less of what is outside the scale."""
+    model, parsed = deaf(representation), Key.parse(key)
     model.logits[:] = 0
-    for key in ("D minor", "Eb major"):
-        request = Request(bars=24, key=key, top_k=0, max_tokens=8000)
-        song = finish(generate(model, representation, request))[0]
-        assert find_key(song.score) == Key.parse(key)
-        assert song.remarks == ()
+    song = finish(generate(model, representation, Request(bars=24, key=key, top_k=0, max_tokens=8000)))[0]
+    shares = np.roll(pitch_classes(song.score), -parsed.tonic)
+    third = 3 if parsed.mode == "minor" else 4
+    assert shares[[0, third, 7]].mean() > 1.2 * shares[[1, 6]].mean()
 
 
 def test_a_key_that_does_not_come_is_said():
     song = songs(build("museformer"), bars=2, key="C major", instruments="drums,bass")[0]
-    assert (str(find_key(song.score)) == "C major") != any("was asked for; the notes lean to" in r for r in song.remarks)
+    said = "C major was asked for; the notes lean to" in "".join(song.remarks)
+    assert said == (str(find_key(song.score)) != "C major")
 
 
-@pytest.fixture()
+@pytest.fixture
 def prompt(tmp_path: Path) -> Path:
     score = make_song(3, bars=12)
     for track in score.tracks:
@@ -149,9 +151,8 @@ def test_wishes_go_over_what_the_prompt_says(prompt: Path):
     song = songs(
         build("museformer"), prompt=prompt, prompt_bars=2, bars=6, tempo=222, instruments="strings", max_tokens=900
     )[0]
-    after = {name for name, *_ in song.facts.instruments.items()}
     late = [track.name for track in song.score.tracks if any(note.time >= 8 * 12 for note in track.notes)]
-    assert late == ["strings"] and "strings" in after
+    assert late == ["strings"]
     assert song.facts.tempi[1] == pytest.approx(222, rel=0.005)
     assert song.facts.tempi[0] < 200
 
@@ -200,7 +201,7 @@ def test_a_wish_that_cannot_be_met_is_one_sentence(representation: Representatio
 def test_a_prompt_that_cannot_be_met_is_one_sentence(representation: Representation, prompt: Path, tmp_path: Path):
     for wishes, sentence in (
         ({"prompt": prompt, "bars": 4}, "should have more bars than the 12 of its prompt"),
-        ({"prompt": prompt, "key": "C major"}, "keeps the prompt's key"),
+        ({"prompt": prompt, "key": "C major"}, "keeps the key of its prompt"),
         ({"prompt": tmp_path / "none.mid"}, "none.mid"),
         ({"prompt": prompt, "max_tokens": 90}, "max_tokens = 90 is too few"),
     ):

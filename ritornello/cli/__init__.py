@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -25,6 +26,7 @@ FAILED, STOPPED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code. What a user can mend is one sentence on stderr, never a traceback."""
     verb, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    warnings.showwarning = _note
     try:
         if verb in ("-h", "--help", "help"):
             print(_usage())
@@ -54,6 +56,12 @@ def _verb(verb: str, flags: Sequence[str]) -> None:
     import tyro
 
     tyro.cli(import_module(f"ritornello.cli.{verb}").main, prog=f"ritornello {verb}", args=flags)
+
+
+def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A warning in our own words is one sentence on stderr; those of libraries are for developers."""
+    if issubclass(category, UserWarning):
+        print(f"note: {message}", file=sys.stderr)
 
 
 def _usage() -> str:

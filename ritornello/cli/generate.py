@@ -69,4 +69,5 @@ def keep(song: Song, path: Path, sound: bool, picture: bool) -> None:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description:>8}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

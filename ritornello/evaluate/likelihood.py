@@ -1,9 +1,9 @@
 """How surprised a model is by held-out music: perplexity, and nats a note and a bar, with intervals.
 
 Perplexity (section 4.1 of the Museformer paper) is exp of the mean nats a token over all tokens of all songs, so long
-songs weigh more; each song is cut at its first 1,024, 5,120 or 10,240 tokens, a shorter one counts whole. Every token is
-predicted but the first (BOS). Perplexities are comparable only between models of one vocabulary; nats a note and a bar
-are comparable between vocabularies that say the same about a note, best over whole songs.
+songs weigh more; each song is cut at its first 1,024, 5,120 or 10,240 tokens, a shorter one counts whole. Every token
+is predicted but the first (BOS). Perplexities are comparable only between models of one vocabulary; nats a note and a
+bar are comparable between vocabularies that say the same about a note, best over whole songs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Likelihood:
         ends = [*(c - 1 for c in self.cuts), len(ids)]
         self.nats.append(np.array([nats[:end].sum() for end in ends]))
         self.tokens.append(np.array([len(nats[:end]) for end in ends]))
-        self.family_nats.append(np.bincount(families, nats, len(names)))
+        self.family_nats.append(np.bincount(families, nats, len(names)).astype(np.float64))
         counts = np.bincount(families, minlength=len(names))
         self.family_tokens.append(counts)
         self.notes.append(int(sum(counts[names.index(name)] for name in NOTES if name in names)))

@@ -23,7 +23,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Level:
-    """The n-grams of one length, as sorted codes (see `_codes`), and their contexts, the codes without the last token."""
+    """The n-grams of one length as sorted codes (see `_codes`), and their contexts: codes without the last token."""
 
     grams: Ids
     gram_counts: Ids
@@ -90,13 +90,13 @@ class NGram:
 class CopyingNGram:
     """An n-gram that also copies: what followed the last time that the song's latest tokens occurred in it.
 
-    At every token the longest of `RUNGS` is sought such that that many tokens just before it occur earlier in the song;
-    the token after the most recent such place is the guess g. Then p(w) = (1 - a) p_ngram(w) + a [w = g], where the trust a
-    depends on the length of the match alone and is fitted by maximum likelihood on songs the n-gram was not counted on.
+    At every token the longest of `RUNGS` is sought such that this many tokens just before it occur earlier in the song;
+    the token after the most recent such place is the guess g. Then p(w) = (1 - a) p_ngram(w) + a [w = g], where the
+    trust a depends on the length of the match alone, fitted by maximum likelihood on songs the n-gram did not count.
     """
 
     RUNGS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
-    """Match lengths: each is the sum of the two before, which lets windows be named exactly by pairs of shorter ones."""
+    """Match lengths: each is the sum of the two before, so that a window is named exactly by a pair of shorter ones."""
 
     def __init__(self, ngram: NGram) -> None:
         self.ngram = ngram

@@ -10,12 +10,14 @@ a table and pictures.
         nats_per_token, nats_per_note, nats_per_bar                     {value, interval}, over all that was read
         families    {family: {nats_per_token, share_of_tokens, share_of_nats}}
     structure       {system: {"melody": ..., "all": ...}}, absent without songs; similarities and errors from 0 to 1
-        similarity_error                 {value, interval}              Equation 6
+        similarity_error                 {value, interval}    Equation 6
         repetition_free                  the error of music that repeats nothing (similarity 0 at every interval)
-        human_error                      {value, interval}              that of as many human songs, held against the others
-        distribution, human_distribution [T]                            Equation 5, t = 1 ... T
-        peaks       {"4": {value, interval, human, rise, human_rise}, ...}    L_t; rise: above the mean of its neighbours
-        repeats     {"1": {value, interval, human}, ..., "any": ...}    share of bars identical to the bar t before
+        human_error                      {value, interval}    that of as many human songs, held against the others
+        distribution, human_distribution [40]                 Equation 5, t = 1 ... 40
+        peaks       {"4": {value, interval, human, rise, human_rise}, ...}
+                                                              L_t; rise: how far above the mean of its neighbours
+        repeats     {"1": {value, interval, human}, ..., "any": ...}
+                                                              share of bars identical to the bar t before, or any
     texture         {figure: {system: {median, interval, quartiles, songs}, ..., "human": ...}}, see texture.FIGURES
 
 Intervals are 5 to 95 % of bootstrap resamples of songs, the same for the same seed.
@@ -38,7 +40,7 @@ from ritornello.pictures import draw_similarity
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import Vocabulary
 
-Cells = list[tuple[str, list[str], list[list[str]]]]  # title, columns, rows of each table
+Cells = tuple[str, list[str], list[list[str]]]  # title, columns, rows of a table
 
 
 def evaluate(
@@ -61,7 +63,7 @@ def evaluate(
     scorers, held_out:  models and yardsticks, and the held-out songs' tokens, with their vocabulary.
     pictures:           a folder for `similarity-melody.png` and `similarity-all.png` (Figure 3).
 
-    Songs are read once and one at a time, so generators do. Raises MusicError where one half is given without the other.
+    Songs are read once and one at a time, so generators do. Raises MusicError where songs lack what a figure needs.
     """
     result: dict[str, Any] = {}
     if scorers and vocabulary is not None:
@@ -69,7 +71,7 @@ def evaluate(
     if systems:
         people, people_texture = _measure(human)
         measured = {name: _measure(songs) for name, songs in systems.items()}
-        result["songs"] = {**{name: len(textures) for name, (_, textures) in measured.items()}, "human": len(people_texture)}
+        result["songs"] = {name: len(found) for name, (_, found) in measured.items()} | {"human": len(people_texture)}
         result["structure"] = {name: compare(found, people, seed) for name, (found, _) in measured.items()}
         textures = {name: summary(found, seed) for name, (_, found) in measured.items()}
         textures["human"] = summary(people_texture, seed)
@@ -138,8 +140,8 @@ def _json(value: Any) -> Any:
 # From figures to tables
 
 
-def _tables(result: Mapping[str, Any]) -> Cells:
-    found: Cells = []
+def _tables(result: Mapping[str, Any]) -> list[Cells]:
+    found: list[Cells] = []
     if "likelihood" in result:
         found += [_likelihood_table(result["likelihood"]), _family_table(result["likelihood"])]
     if "structure" in result:
@@ -149,28 +151,37 @@ def _tables(result: Mapping[str, Any]) -> Cells:
     return found
 
 
-def _likelihood_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+def _likelihood_table(found: Mapping[str, Any]) -> Cells:
     first = next(iter(found.values()))
     cuts = list(first["perplexity"])
     columns = ["model", *(f"perplexity at {int(cut):,}" for cut in cuts), "nats a note", "nats a bar"]
     rows = [
-        [name, *(_between(f["perplexity"][cut]) for cut in cuts), _between(f["nats_per_note"]), _between(f["nats_per_bar"], 0)]
+        [
+            name,
+            *(_between(f["perplexity"][cut]) for cut in cuts),
+            _between(f["nats_per_note"]),
+            _between(f["nats_per_bar"], 0),
+        ]
         for name, f in found.items()
     ]
     reach = "whole" if first["longest"] is None else f"first {first['longest']:,} tokens"
     return f"Likelihood of {first['songs']} held-out songs ({reach})", columns, rows
 
 
-def _family_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+def _family_table(found: Mapping[str, Any]) -> Cells:
     families = next(iter(found.values()))["families"]
     rows = [
-        [name, _share(figures["share_of_tokens"]), *(_number(f["families"][name]["nats_per_token"]) for f in found.values())]
+        [
+            name,
+            _share(figures["share_of_tokens"]),
+            *(_number(f["families"][name]["nats_per_token"]) for f in found.values()),
+        ]
         for name, figures in families.items()
     ]
     return "Nats a token by family", ["family", "of tokens", *found], rows
 
 
-def _structure_table(found: Mapping[str, Any], tracks: str) -> tuple[str, list[str], list[list[str]]]:
+def _structure_table(found: Mapping[str, Any], tracks: str) -> Cells:
     """A row a system, then what human songs score among themselves, then what no repetition at all would."""
     of = {name: by_tracks[tracks] for name, by_tracks in found.items()}
     human = next(iter(of.values()))
@@ -195,10 +206,11 @@ def _structure_table(found: Mapping[str, Any], tracks: str) -> tuple[str, list[s
     )
     rows.append(["no repetition", _percent(human["repetition_free"]), *["0.0"] * (len(columns) - 2)])
     what = "the melody" if tracks == "melody" else "all tracks"
-    return f"Structure of {what}, in %: similarity error, similarity at t bars, bars identical to the bar t before", columns, rows
+    title = f"Structure of {what}, in %: similarity error, similarity at t bars, bars identical to the bar t before"
+    return title, columns, rows
 
 
-def _texture_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+def _texture_table(found: Mapping[str, Any]) -> Cells:
     names = list(next(iter(found.values())))
     rows = []
     for figure, by_name in found.items():
@@ -206,7 +218,7 @@ def _texture_table(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[
             f"{_number(m['median'])} [{_number(m['quartiles'][0])}, {_number(m['quartiles'][1])}]" if m else "–"
             for m in by_name.values()
         ]
-        rows.append([FIGURES.get(figure, figure.replace("_low", ", lowest pitch").replace("_high", ", highest pitch")), *cells])
+        rows.append([_figure_name(figure), *cells])
     return "Texture: medians of songs [quartiles]", ["", *names], rows
 
 
@@ -216,6 +228,10 @@ def _between(figure: Mapping[str, Any], digits: int = 2, scale: float = 1) -> st
     if value is None or low is None:
         return "–" if value is None else f"{scale * value:.{digits}f}"
     return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _figure_name(figure: str) -> str:
+    return FIGURES.get(figure, figure.replace("_low", ", lowest pitch").replace("_high", ", highest pitch"))
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,9 @@
 
 The measure is the Museformer paper's: the mean similarity L_t of bars that lie t bars apart (Equations 4 and 5, section
 3.3) and its distance from that of human songs, the similarity error (Equation 6, T = 40), on the melody, as in the
-paper's Figure 3, and on all tracks. The conventions for empty bars are those of `music.similarity`.
+paper's Figure 3, and on all tracks. Empty bars as in `music.similarity`: two of them are no pair, an empty and a filled
+one have similarity 0. Of bars that repeat, only those with notes count; one whose counterpart is empty differs from it.
+A song without a track named "melody" has no pairs and no bars on the melody.
 
 The trap: human similarities are small, so music that never repeats anything errs by no more than their mean, which on
 the melody is little. Hence `repetition_free` stands beside every error, and the peaks and the share of literal
@@ -11,7 +13,7 @@ repeats beside both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +23,8 @@ from numpy.typing import NDArray
 from ritornello.errors import MusicError
 from ritornello.evaluate.bootstrap import interval
 from ritornello.music.score import Score
-from ritornello.music.similarity import bar_similarity
+from ritornello.music.similarity import INTERVALS, bar_sets, bar_similarity, interval_sums, similarity_error
 
-T = 40  # intervals, in bars
 PEAKS = (4, 8, 16, 32)
 REPEATS = (1, 2, 4, 8, 16)
 TRACKS = ("melody", "all")
@@ -35,13 +36,17 @@ Array = NDArray[np.float64]
 class Structure:
     """What is counted in each of n songs, for one choice of tracks; sums, so that songs can be drawn again."""
 
-    similar: Array  # [n, T]: sum of l over pairs of bars t apart
-    pairs: Array  # [n, T]: how many pairs
+    similar: Array  # [n, 40]: sum of l over pairs of bars t apart
+    pairs: Array  # [n, 40]: how many pairs
     repeated: Array  # [n, 6]: bars that hold notes and are identical to the bar 1, 2, 4, 8, 16 before; to any before
-    bars: Array  # [n, 6]: bars that hold notes and have such a bar before them, empty or not
+    bars: Array  # [n, 6]: bars that hold notes and lie so far into the song that there is such a bar
 
     def __len__(self) -> int:
         return len(self.similar)
+
+    def distribution(self, songs: Any = slice(None)) -> Array:
+        """Equation 5 over all songs or a selection: [40]; nan where no two bars lie so far apart."""
+        return _mean(self.similar[songs].sum(0), self.pairs[songs].sum(0))
 
 
 def structure(scores: Iterable[Score]) -> dict[str, Structure]:
@@ -50,12 +55,24 @@ def structure(scores: Iterable[Score]) -> dict[str, Structure]:
     for score in scores:
         for tracks in TRACKS:
             counted[tracks].append(_count(score, tracks))
+    shapes = ((-1, INTERVALS), (-1, INTERVALS), (-1, len(REPEATS) + 1), (-1, len(REPEATS) + 1))
     return {
-        tracks: Structure(*(np.array(columns, np.float64) for columns in zip(*rows, strict=True)))
-        if rows
-        else Structure(*(np.zeros((0, n)) for n in (T, T, len(REPEATS) + 1, len(REPEATS) + 1)))
+        tracks: Structure(*(np.array([row[i] for row in rows], float).reshape(shape) for i, shape in enumerate(shapes)))
         for tracks, rows in counted.items()
     }
+
+
+def _count(score: Score, tracks: str) -> tuple[Array, NDArray[np.int64], list[int], list[int]]:
+    """A row of each array of Structure: one song's sums."""
+    chosen = None if tracks == "all" else [i for i, track in enumerate(score.tracks) if track.name == tracks]
+    sets = bar_sets(score, chosen)
+    similarity = bar_similarity(sets)
+    filled = np.bincount(sets.bar, minlength=sets.count) > 0
+    repeated = [int((similarity.diagonal(t) == 1).sum()) for t in REPEATS]  # two empty bars are nan, not 1
+    bars = [int(filled[t:].sum()) for t in REPEATS]
+    repeated.append(int((np.tril(similarity, -1) == 1).any(axis=1).sum()))
+    bars.append(int(filled[1:].sum()))
+    return *interval_sums(similarity), repeated, bars
 
 
 def compare(generated: Mapping[str, Structure], human: Mapping[str, Structure], seed: int = 0) -> dict[str, Any]:
@@ -71,17 +88,17 @@ def _compare(generated: Structure, human: Structure, tracks: str, seed: int) -> 
         if not songs.pairs.any():
             what = "with a track named melody" if tracks == "melody" else "of more than one bar"
             raise MusicError(f"Structure needs {whose} songs {what}; there are none among {len(songs)}.")
-    ours, theirs = _mean(generated.similar.sum(0), generated.pairs.sum(0)), _mean(human.similar.sum(0), human.pairs.sum(0))
+    ours, theirs = generated.distribution(), human.distribution()
 
     def error(similar: Array, pairs: Array) -> Array:
-        return similarity_error(_mean(similar, pairs), theirs)
+        return np.array([similarity_error(row, theirs) for row in _mean(similar, pairs)])
 
     return {
         "similarity_error": {
-            "value": float(similarity_error(ours, theirs)),
+            "value": similarity_error(ours, theirs),
             "interval": interval([generated.similar, generated.pairs], error, seed),
         },
-        "repetition_free": float(similarity_error(np.zeros(T), theirs)),
+        "repetition_free": similarity_error(np.zeros(INTERVALS), theirs),
         "human_error": _human_error(human, len(generated), seed),
         "distribution": ours.tolist(),
         "human_distribution": theirs.tolist(),
@@ -92,7 +109,7 @@ def _compare(generated: Structure, human: Structure, tracks: str, seed: int) -> 
 
 def _peak(generated: Structure, human: Structure, t: int, seed: int) -> dict[str, Any]:
     """L_t and how far it rises above the mean of L_{t-1} and L_{t+1}, which music that is merely uniform does not."""
-    ours, theirs = (_mean(songs.similar.sum(0), songs.pairs.sum(0)) for songs in (generated, human))
+    ours, theirs = generated.distribution(), human.distribution()
     return {
         "value": float(ours[t - 1]),
         "interval": interval([generated.similar[:, t - 1], generated.pairs[:, t - 1]], _mean, seed),
@@ -120,8 +137,7 @@ def _human_error(human: Structure, count: int, seed: int, draws: int = 200) -> d
     for _ in range(draws):
         order = rng.permutation(len(human))
         some, rest = order[:count], order[count:]
-        sides = [_mean(human.similar[side].sum(0), human.pairs[side].sum(0)) for side in (some, rest)]
-        errors.append(similarity_error(sides[0], sides[1]))
+        errors.append(similarity_error(human.distribution(some), human.distribution(rest)))
     low, middle, high = np.quantile(errors, [0.05, 0.5, 0.95])
     return {"value": float(middle), "interval": [float(low), float(high)]}
 

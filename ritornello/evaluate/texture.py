@@ -16,8 +16,9 @@ from ritornello.evaluate.bootstrap import median_interval
 from ritornello.music.bars import bars
 from ritornello.music.score import Score, seconds
 from ritornello.music.similarity import bar_similarity
+from ritornello.music.tracks import SIX
 
-LONG = 16  # quarters: a note longer than this (four bars of 4/4) counts as stuck
+LONG = 12  # quarters: a pitched note of this length (three bars of 4/4) or more counts as stuck
 ALIKE = 0.8  # similarity above which neighbouring bars count as the same again
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
@@ -34,7 +35,7 @@ FIGURES = {
     "pitch_classes": "pitch classes a bar, in bars with pitched notes",
     "diatonic": "pitched notes in the best-fitting major scale, share",
     "longest_note": "longest pitched note, in quarters",
-    "stuck_notes": f"pitched notes longer than {LONG} quarters, share",
+    "stuck_notes": f"pitched notes of {LONG} quarters or more, share",
     "repeated_bars": "bars identical to an earlier bar, share of those not empty",
     "static_bars": f"bars more than {ALIKE:g} similar to the one before, share",
 }
@@ -43,8 +44,8 @@ FIGURES = {
 def texture(score: Score) -> dict[str, float]:
     """The FIGURES of one song, and `<instrument>_low`, `<instrument>_high`: its lowest and highest pitch.
 
-    What a song lacks is nan: harmony without pitched notes, the lead where no track is named "melody" (pass six-track
-    scores, see `music.tracks.merge_six`). A bar is empty if no note begins in it, even where one still sounds.
+    What a song lacks is nan: harmony without pitched notes, the lead where tracks are not named as `merge_six` names
+    them. A bar is empty if no note begins in it, even where one still sounds.
     """
     grid = bars(score)
     count = len(grid)
@@ -56,6 +57,7 @@ def texture(score: Score) -> dict[str, float]:
 
     everything = onsets(list(bar_of))
     drums = [i for i, (track, _) in enumerate(tracks) if track.is_drum]
+    six = all(track.name in SIX for track, _ in tracks)
     lead = [i for i, (track, _) in enumerate(tracks) if track.name == "melody"]
     pitched = [i for i in bar_of if i not in drums]
     figures = {
@@ -64,18 +66,13 @@ def texture(score: Score) -> dict[str, float]:
         "notes_per_bar": float(everything.mean()),
         "density_spread": float(everything.std() / everything.mean()) if everything.any() else float("nan"),
         "empty_bars": float((everything == 0).mean()),
-        "bars_without_lead": float((onsets(lead) == 0).mean()) if _has_lead(score) else float("nan"),
+        "bars_without_lead": float((onsets(lead) == 0).mean()) if six else float("nan"),
         "bars_without_drums": float((onsets(drums) == 0).mean()),
         "instruments": float(len({(track.is_drum, track.program, track.name) for track, _ in tracks})),
     }
-    columns = [tracks[i][1] for i in pitched]
-    figures |= _harmony(
-        np.concatenate([np.zeros(0, np.int64), *(notes["time"] for notes in columns)]),
-        np.concatenate([np.zeros(0, np.int64), *(notes["duration"] for notes in columns)]),
-        np.concatenate([np.zeros(0, np.int64), *(notes["pitch"] for notes in columns)]),
-        np.concatenate([np.zeros(0, np.int64), *(bar_of[i] for i in pitched)]),
-        score.ticks_per_quarter,
-    )
+    columns = ("time", "duration", "pitch")
+    rows = [np.stack([*(tracks[i][1][name] for name in columns), bar_of[i]]).astype(np.int64) for i in pitched]
+    figures |= _harmony(np.concatenate([np.zeros((4, 0), np.int64), *rows], axis=1), score.ticks_per_quarter)
     figures |= _sameness(bar_similarity(score), everything > 0)
     for i in pitched:
         track, notes = tracks[i]
@@ -103,15 +100,9 @@ def summary(songs: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, di
     return result
 
 
-def _has_lead(score: Score) -> bool:
-    """Whether the score knows a melody: six-track scores without lead notes may have dropped the empty track."""
-    return any(track.name in ("melody", "bass", "guitar", "piano", "strings") for track in score.tracks)
-
-
-def _harmony(
-    time: NDArray[np.int64], duration: NDArray[np.int64], pitch: NDArray[np.int64], bar: NDArray[np.int64], quarter: int
-) -> dict[str, float]:
-    """Figures of the pitched notes, all instruments together, [notes] each."""
+def _harmony(notes: NDArray[np.int64], quarter: int) -> dict[str, float]:
+    """Figures of the pitched notes of all instruments together: [4, n], time, duration, pitch and bar of each."""
+    time, duration, pitch, bar = notes
     if len(pitch) == 0:
         return dict.fromkeys(("polyphony", "pitch_classes", "diatonic", "longest_note", "stuck_notes"), float("nan"))
     chroma = np.bincount(pitch % 12, minlength=12)
@@ -122,7 +113,7 @@ def _harmony(
         "pitch_classes": heard / len(np.unique(bar)),
         "diatonic": float(max(in_scale) / len(pitch)),
         "longest_note": float(duration.max() / quarter),
-        "stuck_notes": float((duration > LONG * quarter).mean()),
+        "stuck_notes": float((duration >= LONG * quarter).mean()),
     }
 
 

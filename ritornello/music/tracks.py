@@ -6,58 +6,61 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from symusic.core import NoteTickList, TrackTick
 
 from ritornello.music.melody import melody_chances
 from ritornello.music.score import Score
 
 DRUM = 128
-SIX = {"melody": 80, "drums": DRUM, "bass": 43, "guitar": 25, "piano": 0, "strings": 48}  # name -> program, writing order
+# The six and their programs, in writing order (the paper's 80, 128, 43, 25, 0, 48)
+SIX = {"melody": 80, "drums": DRUM, "bass": 43, "guitar": 25, "piano": 0, "strings": 48}
 
-# Which of the six takes an instrument that is not the melody: by General MIDI family (program // 8).
+# Which of the six takes an instrument that is not the melody, by General MIDI family (program // 8). The reference
+# keeps only pianos, guitars, basses and strings; here whatever plays a like part is kept.
 FAMILY_HOMES = {
     0: "piano",  # pianos
-    1: "piano",  # chromatic percussion: celesta, vibraphone
+    1: "piano",  # tuned percussion struck as keys are: celesta, vibraphone
     2: "piano",  # organs, accordions
     3: "guitar",
     4: "bass",
     5: "strings",  # bowed strings and harp
     6: "strings",  # string ensembles and choirs
-    7: "strings",  # brass: held chords and swells, as a string section would play them
-    8: "strings",  # saxophones, oboes, clarinets: second voices
-    9: "strings",  # flutes
+    7: "strings",  # brass: held chords and swells
+    8: "strings",  # reeds: second voices
+    9: "strings",  # pipes: second voices
     10: "strings",  # synth leads that are not the melody: second voices
     11: "strings",  # synth pads
     13: "guitar",  # sitar, banjo, shamisen, koto
 }
 PROGRAM_HOMES = {
     43: "bass",  # contrabass
-    45: "strings",  # pizzicato
-    47: None,  # timpani: tuned drums are neither a kit nor a line
+    47: None,  # timpani: neither a drum kit nor a line
     55: None,  # orchestra hit
-    87: "bass",  # "bass + lead"
-    104: "guitar",
     108: "piano",  # kalimba
     109: "strings",  # bagpipe
     110: "strings",  # fiddle
     111: "strings",  # shanai
 }
+SYNTHS = (10, 11)  # families whose instruments play the bass where they lie
+LOW = 48  # below this mean pitch
+
 SURE = 0.5  # find_melody's confidence from which a song counts as having a lead
+LEAST = 0.25  # below this, merge_six makes no melody track
+CHORDAL = 0.2  # the most that find_melody trusts a track of full chords, such as a solo piano
 
 
 def find_melody(score: Score) -> tuple[int | None, float]:
     """The track that most likely carries the melody.
 
     Returns:
-        Its index in `score.tracks`, and how sure the network is (0..1; from `SURE` on it is right nine times in ten).
-        (None, 0.0) for a score without pitched notes.
+        Its index in `score.tracks`, and how likely it is to be right (0..1; `SURE` divides songs with a lead from those
+        where it is doubtful). (None, 0.0) for a score without pitched notes.
     """
-    chosen, chances = melody_chances(score)
+    chosen, chances, chordal = melody_chances(score)
     if not chosen:
         return None, 0.0
     best = int(np.argmax(chances))
-    return chosen[best], float(chances[best])
+    return chosen[best], min(float(chances[best]), CHORDAL if chordal[best] else 1.0)
 
 
 @dataclass(frozen=True)
@@ -74,29 +77,35 @@ class MergeReport:
 
     def __str__(self) -> str:
         """The report in words."""
-        lines = [f"Melody: {self.melody} (confidence {self.confidence:.0%})." if self.melody else "No melody was found."]
-        lines += [f"{name.capitalize()}: {', '.join(sources)}." for name, sources in self.merged.items()]
+        sure = f" ({self.confidence:.0%} sure)" if self.melody else ""
+        lines = [] if self.melody else ["No track carries a melody for certain."]
+        for name, sources in self.merged.items():
+            lines.append(f"{name.capitalize()}: {', '.join(sources)}{sure if name == 'melody' else ''}.")
         lines += self.dropped
         lines.append(f"{self.kept:,} notes kept, {self.lost:,} dropped, {self.doubled:,} doublings merged.")
         return "\n".join(lines)
 
 
 def merge_six(score: Score) -> tuple[Score, MergeReport]:
-    """Merge every instrument into Museformer's six (paper section 4.1): the melody on a square synthesizer, and the rest
-    by what it plays like. Notes of one pitch and onset in one of the six become one, the longest.
+    """Merge the instruments into Museformer's six (paper section 4.1), each into the one that plays a like part.
+
+    The melody goes on a square synthesizer, unless no track carries it for certain (`LEAST`). Notes of one pitch and
+    onset in one of the six become one, the longest. Sound effects and tuned drums are left out.
 
     Returns:
         A new score of at most six tracks, named as in `SIX` and in its order, with the tempos, time signatures and key
         signatures of `score`; and what was done. An empty score gives no tracks.
     """
     melody, confidence = find_melody(score)
+    if confidence < LEAST:
+        melody = None
     parts: dict[str, list[TrackTick]] = {name: [] for name in SIX}
     merged: dict[str, Counter[str]] = {name: Counter() for name in SIX}
     lost: Counter[str] = Counter()
     for index, track in enumerate(score.tracks):
         if not len(track.notes):
             continue
-        home = "melody" if index == melody else home_of(track.program, track.is_drum)
+        home = "melody" if index == melody else home_of(track)
         if home is None:
             lost[instrument_name(track)] += len(track.notes)
         else:
@@ -112,7 +121,7 @@ def merge_six(score: Score) -> tuple[Score, MergeReport]:
         melody="" if melody is None else instrument_name(score.tracks[melody]),
         confidence=confidence,
         merged={name: [_times(*item) for item in sources.items()] for name, sources in merged.items() if sources},
-        dropped=[f"{name} was dropped ({notes:,} notes): none of the six plays its part." for name, notes in lost.items()],
+        dropped=[f"{name} left out ({notes:,} notes): none of the six plays its part." for name, notes in lost.items()],
         kept=kept,
         lost=sum(lost.values()),
         doubled=total - kept,
@@ -131,11 +140,14 @@ def merge_programs(score: Score) -> Score:
     return result
 
 
-def home_of(program: int, is_drum: bool) -> str | None:
-    """Which of the six plays this instrument when it is not the melody; None: it is left out (effects, percussion)."""
-    if is_drum:
+def home_of(track: TrackTick) -> str | None:
+    """Which of the six plays a track that is not the melody; None: none does (effects, percussion)."""
+    if track.is_drum:
         return "drums"
-    return PROGRAM_HOMES[program] if program in PROGRAM_HOMES else FAMILY_HOMES.get(program // 8)
+    family = track.program // 8
+    if family in SYNTHS and track.notes.numpy()["pitch"].mean() < LOW:
+        return "bass"
+    return PROGRAM_HOMES[track.program] if track.program in PROGRAM_HOMES else FAMILY_HOMES.get(family)
 
 
 def instrument_name(track: TrackTick) -> str:
@@ -157,7 +169,7 @@ def _frame(score: Score) -> Score:
 
 
 def _merged(tracks: list[TrackTick], name: str, program: int, is_drum: bool) -> TrackTick:
-    """One track with the notes of all, by (time, duration, pitch); of notes with one pitch and onset the longest stays."""
+    """One track with the notes of all, by (time, duration, pitch); of one pitch and onset the longest stays."""
     columns = [track.notes.numpy() for track in tracks]
     time, duration, pitch, velocity = (
         np.concatenate([column[key] for column in columns]) for key in ("time", "duration", "pitch", "velocity")
@@ -165,32 +177,33 @@ def _merged(tracks: list[TrackTick], name: str, program: int, is_drum: bool) -> 
     order = np.lexsort((-velocity.astype(np.int32), -duration, pitch, time))
     time, duration, pitch, velocity = time[order], duration[order], pitch[order], velocity[order]
     first = np.append(True, (time[1:] != time[:-1]) | (pitch[1:] != pitch[:-1])).astype(bool)
-    chosen: NDArray[np.intp] = np.flatnonzero(first)
+    chosen = np.flatnonzero(first)
     chosen = chosen[np.lexsort((pitch[chosen], duration[chosen], time[chosen]))]
     track = TrackTick(name, program, is_drum)
     track.notes = NoteTickList.from_numpy(time[chosen], duration[chosen], pitch[chosen], velocity[chosen])
     return track
 
 
-# General MIDI's instruments, by program.
-PROGRAMS = tuple(
-    """acoustic grand piano,bright piano,electric grand piano,honky-tonk piano,electric piano 1,electric piano 2,
-    harpsichord,clavinet,celesta,glockenspiel,music box,vibraphone,marimba,xylophone,tubular bells,dulcimer,
-    drawbar organ,percussive organ,rock organ,church organ,reed organ,accordion,harmonica,tango accordion,
-    nylon guitar,steel guitar,jazz guitar,clean guitar,muted guitar,overdriven guitar,distorted guitar,guitar harmonics,
-    acoustic bass,fingered bass,picked bass,fretless bass,slap bass 1,slap bass 2,synth bass 1,synth bass 2,
-    violin,viola,cello,contrabass,tremolo strings,pizzicato strings,harp,timpani,
-    string ensemble 1,string ensemble 2,synth strings 1,synth strings 2,choir aahs,voice oohs,synth voice,orchestra hit,
-    trumpet,trombone,tuba,muted trumpet,french horn,brass section,synth brass 1,synth brass 2,
-    soprano sax,alto sax,tenor sax,baritone sax,oboe,english horn,bassoon,clarinet,
-    piccolo,flute,recorder,pan flute,blown bottle,shakuhachi,whistle,ocarina,
-    square lead,sawtooth lead,calliope lead,chiff lead,charang lead,voice lead,fifths lead,bass and lead,
-    new age pad,warm pad,polysynth pad,choir pad,bowed pad,metallic pad,halo pad,sweep pad,
-    rain effect,soundtrack effect,crystal effect,atmosphere effect,brightness effect,goblins effect,echoes effect,
-    sci-fi effect,sitar,banjo,shamisen,koto,kalimba,bagpipe,fiddle,shanai,
-    tinkle bell,agogo,steel drums,woodblock,taiko drum,melodic tom,synth drum,reverse cymbal,
-    guitar fret noise,breath noise,seashore,bird tweet,telephone ring,helicopter,applause,gunshot""".replace(
-        "\n", ""
-    ).split(",")
+# General MIDI's instruments, by program
+# fmt: off
+PROGRAMS = (
+    "acoustic grand piano", "bright piano", "electric grand piano", "honky-tonk piano", "electric piano 1",
+    "electric piano 2", "harpsichord", "clavinet", "celesta", "glockenspiel", "music box", "vibraphone", "marimba",
+    "xylophone", "tubular bells", "dulcimer", "drawbar organ", "percussive organ", "rock organ", "church organ",
+    "reed organ", "accordion", "harmonica", "tango accordion", "nylon guitar", "steel guitar", "jazz guitar",
+    "clean guitar", "muted guitar", "overdriven guitar", "distorted guitar", "guitar harmonics", "acoustic bass",
+    "fingered bass", "picked bass", "fretless bass", "slap bass 1", "slap bass 2", "synth bass 1", "synth bass 2",
+    "violin", "viola", "cello", "contrabass", "tremolo strings", "pizzicato strings", "harp", "timpani",
+    "string ensemble 1", "string ensemble 2", "synth strings 1", "synth strings 2", "choir aahs", "voice oohs",
+    "synth voice", "orchestra hit", "trumpet", "trombone", "tuba", "muted trumpet", "french horn", "brass section",
+    "synth brass 1", "synth brass 2", "soprano sax", "alto sax", "tenor sax", "baritone sax", "oboe", "english horn",
+    "bassoon", "clarinet", "piccolo", "flute", "recorder", "pan flute", "blown bottle", "shakuhachi", "whistle",
+    "ocarina", "square lead", "sawtooth lead", "calliope lead", "chiff lead", "charang lead", "voice lead",
+    "fifths lead", "bass and lead", "new age pad", "warm pad", "polysynth pad", "choir pad", "bowed pad",
+    "metallic pad", "halo pad", "sweep pad", "rain effect", "soundtrack effect", "crystal effect",
+    "atmosphere effect", "brightness effect", "goblins effect", "echoes effect", "sci-fi effect", "sitar", "banjo",
+    "shamisen", "koto", "kalimba", "bagpipe", "fiddle", "shanai", "tinkle bell", "agogo", "steel drums", "woodblock",
+    "taiko drum", "melodic tom", "synth drum", "reverse cymbal", "guitar fret noise", "breath noise", "seashore",
+    "bird tweet", "telephone ring", "helicopter", "applause", "gunshot",
 )
-PROGRAMS = tuple(name.strip() for name in PROGRAMS)
+# fmt: on

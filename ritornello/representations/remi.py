@@ -229,14 +229,15 @@ class Remi:
     def normalise(self, score: Score) -> Score:
         """The score that `decode(encode(score))` gives, found note by note. Raises MusicError where `encode` does."""
         parts, _ = self._parts(score)
-        per_quarter = parts.ticks_per_quarter
+        steps = cache(lambda ticks: Fraction(ticks * STEPS, parts.ticks_per_quarter))
+        step = cache(lambda ticks: floor(steps(ticks) + Fraction(1, 2)))
         kept: dict[tuple[int, int, int], tuple[int, int]] = {}
         for track in parts.tracks:
             index = self.programs.index(_program(track))
             for note in track.notes:
-                onset = floor(Fraction(note.time * STEPS, per_quarter) + Fraction(1, 2))
-                longest, loudest = kept.get((index, onset, note.pitch), (0, 0))
-                kept[index, onset, note.pitch] = max(longest, note.duration), max(loudest, note.velocity)
+                where = index, step(note.time), note.pitch
+                longest, loudest = kept.get(where, (0, 0))
+                kept[where] = max(longest, note.duration), max(loudest, note.velocity)
 
         onsets = [onset for _, onset, _ in kept]
         grid, _ = self._grid(score, min(onsets), max(onsets))
@@ -244,7 +245,7 @@ class Remi:
         tempos = [min(TEMPOS, key=lambda tempo, true=true: abs(log2(tempo / true))) for true in grid.tempos.tolist()]
         result = empty_score(Grid(grid.starts - start, grid.metres, np.array(tempos)))
 
-        duration = cache(lambda ticks: _nearest(self.config.durations, Fraction(ticks * STEPS, per_quarter)))
+        duration = cache(lambda ticks: _nearest(self.config.durations, steps(ticks)))
         velocity = cache(lambda velocity: _nearest(self.velocities, velocity))
         tracks = {index: self._track(index) for index in sorted({index for index, _, _ in kept})}
         for (index, onset, pitch), (longest, loudest) in kept.items():

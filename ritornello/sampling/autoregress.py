@@ -79,8 +79,8 @@ def autoregress(
     generators:  one for each row, on the CPU: a row's song depends on its own alone.
 
     Yields a draft whenever every unfinished song has completed another bar, and at the end.
-    Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come; RitornelloError, if the
-    model predicts NaN.
+    Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come; RitornelloError, if
+    the model predicts NaN.
     """
     device = prompt.ids.device
     page = _Page(prompt, grammar)
@@ -112,15 +112,15 @@ class _Page:
         ids = prompt.ids.cpu().numpy()
         self.grammar = grammar
         self.tokens = np.zeros((4, grammar.rows, max(grammar.max_tokens, ids.shape[1])), np.int64)
-        for field, values in zip(self.tokens, (ids, prompt.bars, prompt.positions, prompt.countdown), strict=True):
-            field[:, : ids.shape[1]] = values if values is ids else values.cpu().numpy()
+        fields = torch.stack([prompt.ids, prompt.bars, prompt.positions, prompt.countdown])
+        self.tokens[:, :, : ids.shape[1]] = fields.cpu().numpy()
         grammar.read(ids)
 
     def write(self, ids: np.ndarray) -> np.ndarray:
         """Add one token to each song that has not ended. Returns where they stand: Grammar.place()."""
         rows = np.flatnonzero(~self.grammar.done)
         if ids.max() >= self.grammar.ids.size:  # what `pick` makes of NaN
-            raise RitornelloError("the model predicts no numbers (NaN): its weights are damaged; train or fetch them anew.")
+            raise RitornelloError("the model predicts NaN: its weights are damaged; train or fetch them anew.")
         self.grammar.advance(ids)
         place = self.grammar.place()
         at = self.grammar.length[rows] - 1
@@ -143,6 +143,5 @@ class _Page:
         tokens[:, padding] = 0
         tokens[1] += padding * np.maximum(self.grammar.bars, 0)[:, None]
         ids, bars, positions, countdown = torch.from_numpy(tokens)
-        return Draft(
-            ids, bars, positions, countdown, torch.from_numpy(lengths), torch.from_numpy(self.grammar.done), self.complete
-        )
+        done = torch.from_numpy(self.grammar.done)
+        return Draft(ids, bars, positions, countdown, torch.from_numpy(lengths), done, self.complete)

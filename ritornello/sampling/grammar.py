@@ -134,8 +134,8 @@ class Grammar:
         self.high[:, END] = self.starts[END] + end
         state = np.where((self.phase == VELOCITY) & (self.length > self.close_at), CLOSE, self.phase)
         legal = self.table.take(state, 0)
-        legal &= self.low.take(self.family, 1) <= self.ids
-        legal &= self.ids < self.high.take(self.family, 1)
+        legal &= np.repeat(self.low, self.sizes, 1) <= self.ids
+        legal &= self.ids < np.repeat(self.high, self.sizes, 1)
         return legal
 
     @property
@@ -196,12 +196,13 @@ class Grammar:
     def _read_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The families of the ids, what follows what, and what Metre, Duration and Instrument tokens stand for."""
         ranges = [vocabulary.range(name) if name in vocabulary.families else range(0) for name in FAMILIES]
-        self.ids = np.arange(vocabulary.size)
-        self.family = np.zeros(vocabulary.size, np.int64)
-        for family, ids in enumerate(ranges):
-            self.family[ids.start : ids.stop] = family
-        self.starts = np.array([ids.start for ids in ranges])
-        self.stops = np.array([ids.stop for ids in ranges])
+        if vocabulary.families != tuple(name for name in FAMILIES if name in vocabulary.families):
+            raise ConfigError(f"the grammar is one of {', '.join(FAMILIES)}, in this order; not of {vocabulary!r}.")
+        self.ids = np.arange(vocabulary.size, dtype=np.int16)  # as wide as an id can be: masks are made at every step
+        self.sizes = np.array([len(ids) for ids in ranges])
+        self.family = np.repeat(np.arange(len(ranges)), self.sizes)
+        self.starts = np.array([ids.start for ids in ranges], np.int16)
+        self.stops = np.array([ids.stop for ids in ranges], np.int16)
         self.table = np.stack([np.isin(self.family, _FOLLOWS[state]) for state in range(CLOSE + 1)])
         if ranges[METRE]:
             self.table[NEW_BAR] = self.family == METRE

@@ -39,7 +39,7 @@ def temperature(value: float | Tensor) -> Processor:
 
 
 def top_k(k: int | Tensor) -> Processor:
-    """Keep the k likeliest tokens (ties with the k-th stay); given k for each token, those whose rank is below theirs."""
+    """Keep the k likeliest tokens (ties with the k-th stay). Given k for each token, it stays if its rank is below."""
 
     def keep(logits: Tensor) -> Tensor:
         if isinstance(k, Tensor):
@@ -56,7 +56,7 @@ def top_k(k: int | Tensor) -> Processor:
 def top_p(p: float | Tensor) -> Processor:
     """Nucleus sampling (Holtzman et al. 2020): keep the likeliest tokens until their probabilities reach p.
 
-    Given p for each token, a token stays if all likelier ones together hold less than its own p. The first always stays.
+    Given p for each token, it stays if all likelier ones together hold less than its own p. The first always stays.
     """
 
     def keep(logits: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def lean(weights: Float[Tensor, " vocabulary"]) -> Processor:
 class Dice:
     """One stream of uniform numbers a row, each from the row's own generator.
 
-    The t-th number of a row depends on its seed alone, not on what else is in the batch or on which device the model runs.
+    The t-th number of a row depends on its seed alone, not on what else is in the batch or where the model runs.
     """
 
     BLOCK = 256  # numbers drawn at once: a call for every row at every step would cost more than all the rest

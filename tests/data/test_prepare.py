@@ -184,6 +184,15 @@ def test_limit_and_impossible_parts(music: Path, tmp_path: Path):
         make(music, tmp_path / "none", workers=0)
 
 
+def test_an_unclear_melody_is_a_reason(music: Path, tmp_path: Path):
+    sure = [song.meta["melody_confidence"] for song in TokenDataset(make(music, tmp_path / "all").out, None)]
+    limit = sorted(sure)[len(sure) // 2]
+    filters = Filters(metre="4/4", least_melody=limit)
+    report = make(music, tmp_path / "sure", filters=filters)
+    assert report.reasons.get("melody unclear", 0) == sum(value < limit for value in sure)
+    assert all(song.meta["melody_confidence"] >= limit for song in TokenDataset(report.out, None))
+
+
 def test_a_folder_without_one_good_song(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.mid").write_bytes(b"no")

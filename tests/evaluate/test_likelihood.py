@@ -24,7 +24,8 @@ BAR, PITCH, DRUM, DURATION = (VOCABULARY.range(name).start for name in ("Bar", "
 def song(*bars: list[int]) -> Tokens:
     ids = [1, *(token for bar in bars for token in (BAR, *bar)), 2]
     of = [0, *(i for i, bar in enumerate(bars) for _ in range(len(bar) + 1)), len(bars) - 1]
-    return Tokens(np.array(ids, np.int16), np.array(of, np.int32), np.zeros(len(ids), np.int16), np.zeros((len(bars), 0)))
+    bare = np.zeros(len(ids), np.int16)
+    return Tokens(np.array(ids, np.int16), np.array(of, np.int32), bare, np.zeros((len(bars), 0), np.int16))
 
 
 class Known(nn.Module):

@@ -41,9 +41,7 @@ class Slow:
         return (counts[token] + len(counts) * shorter) / (counts.total() + len(counts))
 
     def song(self, song: np.ndarray) -> list[float]:
-        return [
-            self.p(int(song[i]), tuple(song[max(i - self.order + 1, 0) : i].tolist())) for i in range(1, len(song))
-        ]
+        return [self.p(int(song[i]), tuple(song[max(i - self.order + 1, 0) : i].tolist())) for i in range(1, len(song))]
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])

@@ -121,7 +121,8 @@ def test_prompts_of_unequal_length_are_continued(representation: Representation)
         for column, id in enumerate(prompt):
             place.advance(np.array([id]))
             fields[:, row, column] = [id, *place.place()[:, 0]]
-    batch = TokenBatch(*torch.from_numpy(fields), torch.tensor([len(prompt) for prompt in prompts]))
+    ids, bars, positions, countdown = torch.from_numpy(fields)
+    batch = TokenBatch(ids, bars, positions, countdown, torch.tensor([len(prompt) for prompt in prompts]))
     grammar = Grammar(vocabulary, 3, bars=4, max_tokens=400)
     *_, last = autoregress(Deaf(vocabulary), batch, grammar, [], seeded(range(3)))
     for prompt, song in zip(prompts, rows(last), strict=True):

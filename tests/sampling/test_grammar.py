@@ -114,7 +114,7 @@ def test_an_ended_song_is_padded(vocabulary: Vocabulary):
 
 def test_restrictions(vocabulary: Vocabulary):
     tempo, instruments = vocabulary.range("Tempo")[3], vocabulary.range("Instrument")[2:4]
-    ranges = {id: (40, 52) for id in instruments}
+    ranges = dict.fromkeys(instruments, (40, 52))
     grammar = Grammar(vocabulary, bars=6, tempo=tempo, instruments=list(instruments), ranges=ranges)
     song = walk(grammar, vocabulary, np.random.default_rng(0), [BOS], 3000)
     by_family = {family: {id for id in song if id in vocabulary.range(family)} for family in vocabulary.families}

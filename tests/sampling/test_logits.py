@@ -74,7 +74,10 @@ def test_pick_follows_the_distribution():
     assert torch.allclose(drawn, LOGITS[0].exp(), atol=0.012)  # more than three standard deviations
 
 
-@given(st.floats(0, 1, exclude_max=True), st.lists(st.sampled_from([-math.inf, -80.0, 0.0, 3.0]), min_size=1, max_size=9))
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.lists(st.sampled_from([-math.inf, -80.0, 0.0, 3.0]), min_size=1, max_size=9),
+)
 def test_pick_never_draws_what_is_forbidden(thrown: float, logits: list[float]):
     if max(logits) == -math.inf:
         logits[0] = 0.0

@@ -1,7 +1,8 @@
-"""A slow, obvious reader of songs in the grammar of remi.py, to hold the fast masks against, and models that know nothing."""
+"""A slow, obvious reader of the grammar of remi.py, to hold the fast masks against; a model that hears nothing."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,14 +31,14 @@ def split(vocabulary: Vocabulary, ids) -> list[tuple[str, str]]:
 
 
 def fault(vocabulary: Vocabulary, ids, total: int | None = None) -> str | None:
-    """What is wrong with the beginning of a song; None if nothing is. `total` is its number of bars, if that is fixed."""
+    """What is wrong with the beginning of a song, None if nothing is. `total`: its number of bars, if that is fixed."""
     tokens = split(vocabulary, ids)
     order = [value for _, value in split(vocabulary, vocabulary.range("Instrument"))]
     with_metre = "Metre" in vocabulary.families
     if tokens[0][0] != "BOS":
         return "no BOS"
     bar, length, position, instrument, key = -1, 48, -1, -1, 128
-    for (last, _), (family, value) in zip(tokens, tokens[1:], strict=False):
+    for (last, _), (family, value) in pairwise(tokens):
         if family not in ({"Metre" if with_metre else "Tempo"} if last == "Bar" else NEXT[last]):
             return f"{family} after {last}"
         if family == "Bar":
