@@ -32,7 +32,9 @@ def songs() -> list[tuple[NDArray, keys.Key]]:
         score = parse(entry.data, entry.name)
         if len(score.key_signatures):
             piano = Score(score.ticks_per_quarter)
-            piano.tracks.extend(track for track in score.tracks if track.name != "chords")
+            for track in score.tracks:
+                if track.name != "chords":
+                    piano.tracks.append(track)
             found.append((keys.pitch_classes(piano), longest_key(score)))
     return found
 

@@ -20,7 +20,8 @@ a table and pictures.
                                                               share of bars identical to the bar t before, or any
     texture         {figure: {system: {median, interval, quartiles, songs}, ..., "human": ...}}, see texture.FIGURES
 
-Intervals are 5 to 95 % of bootstrap resamples of songs, the same for the same seed.
+Intervals are 5 to 95 % of bootstrap resamples of songs, the same for the same seed. Those of the similarity error lean
+upwards: it is a distance, and drawing songs again only adds to it. Hold it against `human_error`, of as many songs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from ritornello.evaluate.likelihood import CUTS, Scorer, likelihood
@@ -97,11 +99,11 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     """The same tables for the terminal."""
     made = []
     for title, columns, rows in _tables(result):
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=escape(title), title_justify="left", title_style="bold")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(escape(column), justify="left" if i == 0 else "right")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         made.append(table)
     return made
 
@@ -219,7 +221,7 @@ def _texture_table(found: Mapping[str, Any]) -> Cells:
             for m in by_name.values()
         ]
         rows.append([_figure_name(figure), *cells])
-    return "Texture: medians of songs [quartiles]", ["", *names], rows
+    return "Texture: medians of songs, and quartiles", ["", *names], rows
 
 
 def _between(figure: Mapping[str, Any], digits: int = 2, scale: float = 1) -> str:

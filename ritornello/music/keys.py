@@ -19,8 +19,8 @@ LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 KEY_TEXT = re.compile(r"([A-Ga-g])\s*(#{1,2}|b{1,2}|♯|♭)?[\s:-]*((?i:major|minor|maj|min)|m|M)?")
 
 # How much each pitch class, counted from the tonic, speaks for a major and for a minor key: logistic regression over
-# the 24 keys on POP909-CL's hand-corrected keys (benchmarks/keys.py). Krumhansl-like profiles tell a key from its relative
-# far worse in pop songs (65 % of those songs right, these 88 %).
+# the 24 keys on POP909-CL's hand-corrected keys (benchmarks/keys.py). Krumhansl-like profiles tell a key from its
+# relative far worse in pop songs (65 % of those songs right, these 88 %).
 MAJOR = np.array([23.6, 5.0, 1.7, -9.7, 15.3, 2.0, -16.0, 23.2, -4.6, -5.7, -25.8, -5.4])
 MINOR = np.array([26.5, -19.0, 1.7, 12.2, -6.3, -1.6, -7.7, 19.6, -1.7, -25.8, -0.2, 0.8])
 

@@ -186,6 +186,7 @@ class Remi:
                     f"Bar {begin + wrong[0] + 1} is {length}, and {self.name!r} holds 4/4 only; use a general model "
                     "(--representation remi)."
                 )
+            grid = replace(grid, metres=np.full_like(grid.metres, 4))  # 2/2 is as long
         if len(grid) > MOST_BARS:
             raise MusicError(f"The song has {len(grid):,} bars, and at most {MOST_BARS:,} can be written; split it.")
         outside = (grid.tempos < TEMPOS[0]) | (grid.tempos > TEMPOS[-1])

@@ -10,6 +10,7 @@ from ritornello.representations import build
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.grammar import Grammar
 from tests.sampling.wellformed import fault, split, walk
+from tests.songs import make_song
 
 BOS, EOS = 1, 2
 
@@ -152,3 +153,14 @@ def test_impossible_wishes_are_one_sentence(vocabulary: Vocabulary):
     grammar = Grammar(vocabulary, bars=2, max_tokens=200)
     with pytest.raises(ConfigError, match="too few"):
         walk(grammar, vocabulary, np.random.default_rng(0), [BOS] + [vocabulary.id("Bar")] * 199, 1)
+
+
+@pytest.mark.parametrize("name", ["museformer", "remi"])
+def test_written_music_is_never_forbidden(name: str):
+    representation = build(name)
+    song = representation.encode(make_song(1, bars=8)).ids.astype(np.int64)
+    grammar = Grammar(representation.vocabulary, max_tokens=2 * len(song), empty_bars=0)
+    for id in song:
+        assert id == BOS or grammar.mask()[0, id], representation.vocabulary.name(int(id))
+        grammar.advance(np.array([id]))
+    assert grammar.done.all()
