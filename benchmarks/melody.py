@@ -18,14 +18,16 @@ import io
 import json
 import os
 import tarfile
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ritornello.errors import MusicError
 from ritornello.music import melody
 from ritornello.music.melody import FEATURES, NAME_HINTS, Network, inputs
 from ritornello.music.score import parse
@@ -71,7 +73,8 @@ def load(workers: int) -> list[Song]:
     with ProcessPoolExecutor(workers) as pool:
         for name in ("lmd_multitrack", "pop909"):
             rows, files = corpus(name)
-            for row, (chosen, values, programs) in zip(rows, pool.map(_features, files, chunksize=50), strict=True):
+            for row, found in zip(rows, pool.map(_features, files, chunksize=50), strict=True):
+                chosen, values, programs = found
                 if len(chosen) > 1 and (label := find_label(name, row, chosen, values)):
                     part = int(row.get("cluster") or row["path"][:3]) * 7919 % 104729 % FOLDS
                     songs.append(Song(values, programs, *label, part))
@@ -90,7 +93,13 @@ def corpus(name: str) -> tuple[list[dict[str, str]], list[bytes]]:
 
 
 def _features(file: bytes) -> tuple[list[int], NDArray, NDArray]:
-    return melody.features(parse(file))
+    """`melody.features` of a file; no candidates where it is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what `read` mended
+        try:
+            return melody.features(parse(file))
+        except MusicError:
+            return [], np.zeros((0, len(FEATURES))), np.zeros(0, np.int64)
 
 
 def find_label(name: str, row: dict[str, str], chosen: list[int], values: NDArray) -> tuple[int, str] | None:

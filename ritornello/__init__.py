@@ -2,6 +2,7 @@
 
     import ritornello as rn
     rn.load("museformer").generate(bars=64, seed=1).write("a.mid")
+    rn.write(rn.read("a.mid"), "b.mid")
 
 The names below are fetched when they are first used, so that `import ritornello` is quick.
 """
@@ -12,18 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ritornello.api import generate, load
+    from ritornello.api import load
     from ritornello.errors import RitornelloError
     from ritornello.music.score import read, write
 
 __version__ = "0.1.0"
-__all__ = ["RitornelloError", "__version__", "generate", "load", "read", "write"]
+__all__ = ["RitornelloError", "__version__", "load", "read", "write"]
 
 _HOMES = {
     "read": "ritornello.music.score",
     "write": "ritornello.music.score",
     "load": "ritornello.api",
-    "generate": "ritornello.api",
     "RitornelloError": "ritornello.errors",
 }
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ritornello.errors import ConfigError
-from ritornello.generate import Draft, Request, finish
-from ritornello.generate import generate as drafts_of
+from ritornello.generate import Draft, Request, finish, generate
 from ritornello.run import Run
 from ritornello.song import Song
 
@@ -32,14 +31,9 @@ class Player:
 
     def drafts(self, request: Request) -> Iterator[Draft]:
         """The songs as they grow, bar by bar."""
-        return drafts_of(self.run.model, self.run.representation, request)  # pyright: ignore[reportArgumentType]
+        return generate(self.run.model, self.run.representation, request)  # pyright: ignore[reportArgumentType]
 
 
 def load(name: str | Path = "museformer", device: str = "cpu") -> Player:
     """A model that ships, by its name, or any run, by its folder. Raises RitornelloError where there is none."""
     return Player(Run.open(name, device))
-
-
-def generate(name: str | Path = "museformer", **wishes: Any) -> Song:
-    """`load(name).generate(...)`, for a single song."""
-    return load(name).generate(**wishes)

@@ -147,8 +147,9 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     )
     prompt = collate([opening.tokens] * request.count).to(next(model.parameters()).device)
     seeds = range(request.seed, request.seed + request.count)
-    training = model.training
+    training, threads = model.training, torch.get_num_threads()
     model.eval()
+    torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         for draft in autoregress(model, prompt, grammar, _processors(representation, request), seeded(seeds)):
             batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
@@ -158,6 +159,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
             yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
     finally:
         model.train(training)
+        torch.set_num_threads(threads)
 
 
 def finish(drafts: Iterator[Draft]) -> list[Song]:
