@@ -13,8 +13,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 song: $(VENV)/ready
 	@$(BIN)/ritornello song
 
+# Small tensors on many threads only wait for each other: a process a core, a thread a process.
 test: $(VENV)/ready-dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check

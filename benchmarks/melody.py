@@ -4,10 +4,10 @@
     python benchmarks/melody.py --write    the same, then trains on everything and writes ritornello/music/melody.json
 
 Labelled are 996 Lakh songs (`mel_gt`) and POP909 (its track MELODY). Some 3,000 more Lakh songs label themselves: one
-track is named melody, vocal or lead, or one track alone has its notes where the words are sung. They teach only what the
-label was not made from. Songs are divided into ten parts by cluster of look-alikes; what is measured on a part was trained
-on the nine others. Names and lyrics are left out of some views of a song, and the order of its tracks is shuffled in some,
-so that the network can do without them. POP909 is taught with neither.
+track is named melody, vocal or lead, or one track alone has its notes where the words are sung. They teach only what
+the label was not made from. Songs are divided into ten parts by cluster of look-alikes; what is measured on a part was
+trained on the nine others. Names and lyrics are left out of some views of a song, and the order of its tracks is
+shuffled in some, so that the network can do without them. POP909 is taught with neither.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def train(songs: Sequence[Song], seed: int = 0) -> Network:
     return Network(mean, scale, hidden, bias, out, direct.mean(0))
 
 
-def _member(rows, begin, lengths, truth, weight, rng) -> list[NDArray]:  # noqa: ANN001
+def _member(rows, begin, lengths, truth, weight, rng) -> list[NDArray]:
     """One perceptron: hidden weights [n, h], bias [h], output [h], direct path [n]."""
     n = rows.shape[1]
     parameters = [
@@ -182,7 +182,7 @@ def _member(rows, begin, lengths, truth, weight, rng) -> list[NDArray]:  # noqa:
     return parameters
 
 
-def _gradients(parameters, rows, begin, lengths, truth, weight) -> list[NDArray]:  # noqa: ANN001
+def _gradients(parameters, rows, begin, lengths, truth, weight) -> list[NDArray]:
     """Of the mean cross-entropy of a batch of songs, for every parameter."""
     hidden, bias, out, direct = parameters
     start = np.cumsum(lengths) - lengths
@@ -202,41 +202,48 @@ def _gradients(parameters, rows, begin, lengths, truth, weight) -> list[NDArray]
 
 
 def cross_validate(songs: list[Song]) -> None:
-    """Print how often the network is right on songs it was not trained on."""
+    """Print how often the network is right on songs it was not trained on, and what its confidence is worth."""
     right: dict[str, list[bool]] = {}
     sure: list[tuple[float, bool]] = []
     for part in range(FOLDS):
-        net = train([song for song in songs if song.part != part])
-        alone = train([song for song in songs if song.part != part and song.kind != "pop909"])
-        for song in (song for song in songs if song.part == part):
-            if song.kind == "labelled":
-                chances = net.probabilities(song.view())
+        network = train([song for song in songs if song.part != part])
+        for song in songs:
+            if song.part == part and song.kind == "labelled":
+                chances = network.probabilities(song.view())
                 sure.append((float(chances.max()), bool(chances.argmax() == song.melody)))
-            for what, network, view in _questions(song, net, alone):
-                hit = bool(network.probabilities(view).argmax() == song.melody)
-                right.setdefault(what, []).append(hit)
+            if song.part == part:
+                ask(song, network, "", right)
         print(f"part {part + 1} of {FOLDS}", flush=True)
+    network = train([song for song in songs if song.kind != "pop909"])
+    for song in songs:
+        if song.kind == "pop909":
+            ask(song, network, ", never trained on it", right)
     for what, hits in right.items():
         print(f"{what:66s} {np.mean(hits):6.1%} of {len(hits):,}")
     for least in (0.3, 0.4, SURE, 0.6, 0.7, 0.8, 0.9):
         kept = [hit for chance, hit in sure if chance >= least]
         print(f"labelled, confidence >= {least}: {len(kept) / len(sure):.1%} of songs, right in {np.mean(kept):.1%}")
-    chances, hits = np.array([c for c, _ in sure]), np.array([h for _, h in sure])
+    chances, hits = np.array(sure).T
     print(f"mean confidence {chances.mean():.3f}, right {hits.mean():.3f}")
 
 
-def _questions(song: Song, net: Network, alone: Network) -> Iterator[tuple[str, Network, NDArray]]:
-    if song.kind == "labelled":
-        yield "Lakh, labelled (yardstick 87.3 %)", net, song.view()
-        yield "Lakh, labelled, without names", net, song.view(names=False)
-        yield "Lakh, labelled, without names and lyrics", net, song.view(names=False, words=False)
-        yield "Lakh, labelled, not trained on POP909", alone, song.view()
-    if song.kind == "pop909":
-        last = np.roll(np.arange(len(song.values)), 1)
-        for name, network in (("", net), (", not trained on POP909", alone)):
-            yield f"POP909{name}", network, song.view()
-            yield f"POP909{name}, without names", network, song.view(names=False)
-            yield f"POP909{name}, without names, order reversed", network, song.view(names=False, order=last[::-1])
+def ask(song: Song, network: Network, which: str, right: dict[str, list[bool]]) -> None:
+    """Note whether the network finds the song's melody, with what the file says and without."""
+    reverse = np.arange(len(song.values))[::-1]
+    views = {
+        "labelled": {
+            "Lakh, labelled (yardstick 87.3 %)": song.view(),
+            "Lakh, labelled, without names": song.view(names=False),
+            "Lakh, labelled, without names and lyrics": song.view(names=False, words=False),
+        },
+        "pop909": {
+            f"POP909{which}": song.view(),
+            f"POP909{which}, without names": song.view(names=False),
+            f"POP909{which}, without names, order of tracks reversed": song.view(names=False, order=reverse),
+        },
+    }
+    for what, view in views.get(song.kind, {}).items():
+        right.setdefault(what, []).append(bool(network.probabilities(view).argmax() == song.melody))
 
 
 def write(net: Network) -> Path:

@@ -31,7 +31,7 @@ class Player:
 
     def drafts(self, request: Request) -> Iterator[Draft]:
         """The songs as they grow, bar by bar."""
-        return generate(self.run.model, self.run.representation, request)  # pyright: ignore[reportArgumentType]
+        return generate(self.run.decoder, self.run.representation, request)
 
 
 def load(name: str | Path = "museformer", device: str = "cpu") -> Player:

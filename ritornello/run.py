@@ -1,11 +1,11 @@
 """A run is a folder: what a model is, its weights, its vocabulary, and the log of how it came to be.
 
-    config.toml             family, representation, data, sizes, training
-    vocabulary.json         the tokens' meaning
-    model.safetensors       the weights
-    checkpoint.safetensors  weights and optimizer, to go on from (checkpoint.previous.safetensors: the one before)
-    metrics.jsonl           a line a record
-    card.md                 data, licence, figures (runs that ship)
+config.toml             family, representation, data, sizes, training
+vocabulary.json         the tokens' meaning
+model.safetensors       the weights
+checkpoint.safetensors  weights and optimizer, to go on from (checkpoint.previous.safetensors: the one before)
+metrics.jsonl           a line a record
+card.md                 data, licence, figures (runs that ship)
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ritornello.data.dataset import Batches, TokenDataset, whole_songs
 from ritornello.errors import ConfigError, RitornelloError
 from ritornello.generate import Request, finish, generate
 from ritornello.models import family
+from ritornello.models.base import DecoderLM, Model
 from ritornello.representations import build
 from ritornello.representations.base import Representation
 from ritornello.representations.vocabulary import Vocabulary
@@ -67,7 +68,7 @@ class Run:
     folder: Path
     config: RunConfig
     representation: Representation
-    model: nn.Module
+    model: Model
 
     @staticmethod
     def create(config: RunConfig, folder: Path, vocabulary: Vocabulary | None = None) -> Run:
@@ -93,6 +94,13 @@ class Run:
         run._load_weights(folder / "model.safetensors")
         run.model.eval().to(device)
         return run
+
+    @property
+    def decoder(self) -> DecoderLM:
+        """The model, as one that writes token by token. Raises RitornelloError for another kind."""
+        if not isinstance(self.model, DecoderLM):
+            raise RitornelloError(f"{self.folder}: a {self.config.family} does not write token by token.")
+        return self.model
 
     def _load_weights(self, path: Path) -> None:
         try:
@@ -214,7 +222,7 @@ def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, 
         batch = collate(songs).to(device)
         predicted = int(batch.lengths.sum()) - len(batch)
         with torch.autocast(device, torch.bfloat16, enabled=run.config.train.precision == "bfloat16"):
-            total += float(run.model.loss(batch)["loss"]) * predicted  # pyright: ignore[reportCallIssue]
+            total += float(run.model.loss(batch)["loss"]) * predicted
         tokens += predicted
     run.model.train()
     nats = total / max(tokens, 1)
@@ -223,7 +231,7 @@ def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, 
 
 def _sample(run: Run, step: int) -> Path:
     """A song of sixteen bars as the model writes it now, for the ear."""
-    (song,) = finish(generate(run.model, run.representation, Request(bars=16)))  # pyright: ignore[reportArgumentType]
+    (song,) = finish(generate(run.decoder, run.representation, Request(bars=16)))
     path = run.folder / "samples" / f"{step:07d}.mid"
     path.parent.mkdir(exist_ok=True)
     return song.write(path)
@@ -253,4 +261,3 @@ def _processes() -> Iterator[tuple[int, int]]:
         yield dist.get_rank(), dist.get_world_size()
     finally:
         dist.destroy_process_group()
-

@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_model(variant: str, seed: int = 0) -> torch.nn.Module:
+def make_model(variant: str, seed: int = 0) -> Any:
     """A small, fresh model of a variant (the part before "-" names its family)."""
     module, model_class = family(variant.split("-")[0])
     torch.manual_seed(seed)

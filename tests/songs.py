@@ -1,13 +1,16 @@
-"""Songs made here, for tests that need a corpus: a melody, a bass and drums over four chords, each a little different."""
+"""Songs made here, for tests that need a corpus: melody, bass, piano and drums over four chords, each different."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from symusic import Note, Score, Tempo, TimeSignature, Track
+from symusic.core import NoteTick as Note
+from symusic.core import TempoTick as Tempo
+from symusic.core import TimeSignatureTick as TimeSignature
+from symusic.core import TrackTick as Track
 
-from ritornello.music.score import write
+from ritornello.music.score import Score, write
 
 
 def make_song(seed: int = 0, bars: int = 16) -> Score:

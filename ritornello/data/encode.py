@@ -47,8 +47,8 @@ class Filters(Config):
 
     @classmethod
     def for_representation(cls, name: str) -> Filters:
-        """The filters that fit a representation: the six-track ones are in 4/4 throughout."""
-        return cls(metre="4/4") if name.startswith("museformer") else cls()
+        """The filters that fit a representation: the six-track ones are in 4/4 throughout, and have a lead."""
+        return cls(metre="4/4", least_melody=0.4) if name.startswith("museformer") else cls()
 
 
 @dataclass(frozen=True)

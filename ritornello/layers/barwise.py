@@ -1,9 +1,9 @@
 """Fine- and coarse-grained attention computed bar by bar: exact, and without any tensor of n × n.
 
-All songs of a batch lie packed one after another. A bar's tokens share one set of keys (related bars, summaries, the bar
-itself), so each bar is one dense product; only the bar's own block needs a causal mask. Lengths are rounded up so that
-the matrix kernels meet few shapes: a bar's block simply reads on into what follows it, and what it reads is masked or
-thrown away.
+All songs of a batch lie packed one after another. A bar's tokens share one set of keys (related bars, summaries, the
+bar itself), so each bar is one dense product; only the bar's own block needs a causal mask. Lengths are rounded up so
+that the matrix kernels meet few shapes: a bar's block simply reads on into what follows it, and what it reads is masked
+or thrown away.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def aggregate(
     summary_values: Float[Tensor, "summaries heads size"],
     plan: BarPlan,
 ) -> Float[Tensor, "tokens heads size"]:
-    """Aggregation (Eq. 3): each token attends to its related bars, the other bars' summaries, and its own bar so far."""
+    """Aggregation (Eq. 3): each token attends to its related bars, summaries of the others, and its own bar so far."""
     scaled = queries * queries.shape[-1] ** -0.5
     tail = queries.new_zeros((_ROUND, *queries.shape[1:]))  # the last bar's block reads on into this
     tokens = torch.stack([torch.cat([keys, tail]), torch.cat([values, tail])]).transpose(1, 2)
@@ -158,7 +158,7 @@ class _Aggregate(torch.autograd.Function):
             upstream = gradient.new_zeros((gradient.shape[0], width, gradient.shape[2]))
             upstream[:, :length] = gradient[:, bar.start : bar.stop]
             to_weights = torch.bmm(upstream, sources[1].transpose(1, 2))
-            to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
+            to_scores = torch.ops.aten._softmax_backward_data(to_weights, weights, -1, weights.dtype)
             to_queries[:, bar.start : bar.stop] = torch.bmm(to_scores, sources[0])[:, :length]
             to_sources = torch.empty_like(sources)
             torch.bmm(to_scores.transpose(1, 2), queries[:, bar.start : bar.start + width], out=to_sources[0])

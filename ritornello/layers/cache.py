@@ -1,4 +1,4 @@
-"""What a bar-wise decoder can still reach, and no more: related bars whole, summaries of the others, the bar it is in."""
+"""What a bar-wise decoder can still reach, and no more: related bars whole, summaries of the others, its own bar."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ class BarCache:
     Bars that no later bar can see whole are forgotten; their summaries stay.
     """
 
-    def __init__(
-        self, rows: int, layers: int, heads: int, size: int, offsets: tuple[int, ...], like: Tensor
-    ) -> None:
+    def __init__(self, rows: int, layers: int, heads: int, size: int, offsets: tuple[int, ...], like: Tensor) -> None:
         self.window = like.new_zeros((layers, 2, rows, heads, 1024, size))
         self.filled = [0] * rows  # sources in each row's window
         self.own = [0] * rows  # where the current bar begins in it
@@ -51,7 +49,9 @@ class BarCache:
             self.window[:, :, row, :, :length] = torch.cat(pieces, dim=3)
         self.bar[row], self.own[row], self.filled[row] = bar, length, length
 
-    def append(self, layer: int, keys: Float[Tensor, "rows heads size"], values: Float[Tensor, "rows heads size"]) -> None:
+    def append(
+        self, layer: int, keys: Float[Tensor, "rows heads size"], values: Float[Tensor, "rows heads size"]
+    ) -> None:
         """Write one token's keys and values behind each row's last; `step` makes them count."""
         for row, place in enumerate(self.filled):
             self.window[layer, 0, row, :, place] = keys[row]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +18,14 @@ from ritornello.representations.vocabulary import Vocabulary
 COUNTDOWN = 32  # bars left in the song are told up to this many; 0 means not known
 
 
-class Model(Protocol):
-    """A model can be wrong, and it can play."""
+class Model(nn.Module):
+    """A model can be wrong: `loss` says how much, and `players` who moves how often in one training step."""
 
-    def loss(self, batch: Any, step: int = 0, player: str = "model") -> dict[str, Tensor]: ...
+    players: ClassVar[dict[str, int]] = {"model": 1}
 
-    def sample(self, prompt: Any, controls: Any, rng: Any) -> Iterator[Any]: ...
+    def loss(self, batch: Any, step: int = 0, player: str = "model") -> dict[str, Tensor]:
+        """Named terms of a batch; "loss" is what training makes small, the others are logged."""
+        raise NotImplementedError
 
 
 class DecoderConfig(Config):
@@ -115,7 +116,7 @@ def _embedding(count: int, width: int) -> nn.Embedding:
     return table
 
 
-class DecoderLM(nn.Module):
+class DecoderLM(Model):
     """The shell of the token models: embed, contextualise, predict the next token.
 
     A family supplies `contextualise` (its blocks over packed tokens) and its cache (`cache`, `prefill`, `advance`).

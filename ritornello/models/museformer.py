@@ -8,7 +8,7 @@ ships, which turns positions into rotations, carries the last tokens along, and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class Config(DecoderConfig):
     coarse: bool = True
     """Off: no summaries (section 4.3, "w/o coarse-grained")."""
     positions: Literal["embedded", "rotary"] = "embedded"
-    """Bar and beat embeddings joined to the input (section 3.2), or rotations of queries and keys by bar and position."""
+    """Bar and beat embeddings joined to the input (section 3.2), or queries and keys turned by bar and position."""
     dense: bool = False
     """Compute attention under n × n masks instead of bar by bar: the oracle. Same values, quadratic cost."""
 
@@ -149,6 +149,10 @@ class Museformer(DecoderLM):
             self.place = nn.Linear(config.width + 256 + 128, config.width)
             self.summary_place = nn.Linear(config.width + 256, config.width) if config.coarse else None
 
+    @property
+    def layers(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
     def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         return self._run(packed)[0]
 
@@ -159,7 +163,7 @@ class Museformer(DecoderLM):
         summaries = self._summary_input(plan.summary_bars) if config.coarse else x[:0]
         context = Context(packed, plan, *self._angles(packed, plan))
         x = torch.cat([x, summaries])
-        for block in self.blocks:
+        for block in self.layers:
             x = block(x, context)
         return x[: len(packed.ids)], context
 
@@ -175,7 +179,9 @@ class Museformer(DecoderLM):
             return x
         return self.summary_place(torch.cat([x, sinusoids(bars, 256)], dim=1))  # pyright: ignore[reportOptionalCall]
 
-    def _angles(self, packed: Packed, plan: BarPlan) -> tuple[tuple[Tensor, Tensor] | None, ...]:
+    def _angles(
+        self, packed: Packed, plan: BarPlan
+    ) -> tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]:
         if self.config.positions == "embedded":
             return None, None
         size = self.config.width // self.config.heads
@@ -193,7 +199,7 @@ class Museformer(DecoderLM):
         cache = BarCache(
             rows, config.layers, config.heads, config.width // config.heads, offsets, self.head.weight.detach()
         )
-        cache.joined = [block.attention.joined().detach() for block in self.blocks]
+        cache.joined = [block.attention.joined().detach() for block in self.layers]
         nothing = torch.zeros(rows, dtype=torch.long, device=self.head.weight.device)
         names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
         cache.carried = dict.fromkeys(names, nothing)
@@ -244,7 +250,7 @@ class Museformer(DecoderLM):
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.layers):
             q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
             if angles:
                 q, k = rotate(q, *angles), rotate(k, *angles)
@@ -275,7 +281,7 @@ class Museformer(DecoderLM):
         if self.config.positions == "rotary":
             angles = rotary_angles(bar, torch.zeros_like(bar), self.config.width // self.config.heads)
         kept = []
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.layers):
             q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
             if angles:
                 q, k = rotate(q, *angles), rotate(k, *angles)

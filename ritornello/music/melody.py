@@ -26,6 +26,8 @@ MINIMUM_NOTES = 12  # a track with fewer notes carries no melody, unless every t
 STEPS = 4  # grid for comparing tracks: sixteenths
 BAR = 16  # four quarters of them
 LONGEST = 64  # steps of one note that count as sounding
+MOST_STEPS = 20_000  # of a song that are looked at when tracks are compared: 40 minutes at 120 quarters a minute
+MOST_TRACKS = 64  # of a song that are looked at, those with most notes
 FULL_CHORDS = 3.0  # voices at once: 99 in 100 labelled melodies have fewer, every solo piano of pop1k7 has more
 MINIMUM_SYLLABLES = 20  # fewer lyric events are credits, not words sung
 
@@ -38,9 +40,10 @@ NAME_HINTS = ("named_lead", "named_melody", "named_other")
 
 
 def candidates(score: Score) -> list[int]:
-    """Indices of the tracks that may carry the melody: pitched, with enough notes."""
-    pitched = [k for k, track in enumerate(score.tracks) if not track.is_drum and len(track.notes) > 0]
-    return [k for k in pitched if len(score.tracks[k].notes) >= MINIMUM_NOTES] or pitched
+    """Indices of the tracks that may carry the melody, ascending: pitched, with enough notes."""
+    counts = {k: len(track.notes) for k, track in enumerate(score.tracks) if not track.is_drum and len(track.notes)}
+    enough = [k for k, count in counts.items() if count >= MINIMUM_NOTES] or list(counts)
+    return sorted(sorted(enough, key=lambda k: -counts[k])[:MOST_TRACKS])
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def features(score: Score) -> tuple[list[int], Floats, Ints]:
     begin = min(part.time[0] for part in parts)
     end = max((part.time + part.duration).max() for part in parts)
     total = sum(len(part.time) for part in parts)
-    onsets, sounding = _grids(parts, int(end * STEPS) + 2)
+    onsets, sounding = _grids(parts, min(int(end * STEPS) + 2, MOST_STEPS))
     words = _lyrics(score, onsets.shape[1])
     rows = []
     for row, (index, part) in enumerate(zip(chosen, parts, strict=True)):
@@ -100,12 +103,12 @@ def features(score: Score) -> tuple[list[int], Floats, Ints]:
 
 def _grids(parts: list[Part], steps: int) -> tuple[Ints, Ints]:
     """Highest pitch that begins, and that sounds, in every sixteenth: two int64[tracks, steps], -1 = none."""
-    onsets = np.full((len(parts), steps), -1)
-    sounding = np.full((len(parts), steps), -1)
+    onsets, sounding = (np.full((len(parts), steps), -1) for _ in range(2))
     for row, part in enumerate(parts):
-        begin = np.minimum((part.time * STEPS + 0.5).astype(np.int64), steps - 1)
+        begin = (part.time * STEPS + 0.5).astype(np.int64)
         length = np.clip((part.duration * STEPS + 0.5).astype(np.int64), 1, LONGEST)
-        np.maximum.at(onsets[row], begin, part.pitch)
+        early = begin < steps
+        np.maximum.at(onsets[row], begin[early], part.pitch[early])
         within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
         place = np.repeat(begin, length) + within
         inside = place < steps
@@ -206,6 +209,8 @@ def _beside_others(row: int, onsets: Ints, sounding: Ints) -> dict[str, float]:
     if not len(others):
         return {"on_top": 1.0, "higher": 0.0, "doubled": 0.0, "in_unison": 0.0, "together": 0.0, "alone": 1.0}
     mine, starts = sounding[row] >= 0, onsets[row] >= 0
+    if not starts.any():  # all of it lies beyond MOST_STEPS
+        return {"on_top": 0.0, "higher": 0.0, "doubled": 0.0, "in_unison": 0.0, "together": 0.0, "alone": 0.0}
     others, begins, here = others[:, mine], begins[:, starts], onsets[row, starts]
     return {
         "on_top": (sounding[row, mine] >= others.max(0)).mean(),
@@ -227,7 +232,7 @@ def _lyrics(score: Score, steps: int) -> Ints:
 def _hints(name: str, index: int, place: float, words: Ints, starts: NDArray[np.bool_]) -> dict[str, float]:
     """What the file says: the track's name, its place, how well words coincide with its notes (F1; -1: no words)."""
     sung = -1.0
-    if len(words):
+    if len(words) and starts.any():
         syllables = np.zeros(len(starts), bool)
         syllables[words] = True
         precision, recall = _widened(syllables)[starts].mean(), _widened(starts)[words].mean()

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from ritornello.errors import MusicError
 from ritornello.music.bars import bars
 from ritornello.music.score import Score
 
 STEPS = 12  # of a quarter
 INTERVALS = 40  # the paper's T
+MOST_BARS = 3_000  # whose table fits in some 300 MB
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,8 +70,13 @@ def bar_similarity(song: Score | BarSets, tracks: Collection[int] | None = None,
     Args:
         tracks: Indices of the tracks that count; all where None. Only for a `Score`.
         empty: What two empty bars have.
+
+    Raises:
+        MusicError: more than `MOST_BARS` bars.
     """
     sets = song if isinstance(song, BarSets) else bar_sets(song, tracks)
+    if sets.count > MOST_BARS:
+        raise MusicError(f"the similarity of {sets.count:,} bars is too large a table; give at most {MOST_BARS:,} bars")
     holds = csr_array((np.ones(len(sets.bar)), (sets.bar, sets.note)), shape=(sets.count, max(sets.kinds, 1)))
     shared = (holds @ holds.T).toarray()
     size = shared.diagonal()

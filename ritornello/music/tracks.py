@@ -30,6 +30,7 @@ FAMILY_HOMES = {
     9: "strings",  # pipes: second voices
     10: "strings",  # synth leads that are not the melody: second voices
     11: "strings",  # synth pads
+    12: "strings",  # what General MIDI calls synth effects plays chords as pads do
     13: "guitar",  # sitar, banjo, shamisen, koto
 }
 PROGRAM_HOMES = {
@@ -40,8 +41,10 @@ PROGRAM_HOMES = {
     109: "strings",  # bagpipe
     110: "strings",  # fiddle
     111: "strings",  # shanai
+    112: "piano",  # tinkle bell
+    114: "piano",  # steel drums
 }
-SYNTHS = (10, 11)  # families whose instruments play the bass where they lie
+SYNTHS = (10, 11, 12)  # families whose instruments play the bass where they lie
 LOW = 48  # below this mean pitch
 
 SURE = 0.5  # find_melody's confidence from which a song counts as having a lead

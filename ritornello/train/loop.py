@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.distributed as dist
@@ -28,8 +28,18 @@ class TrainConfig(OptimConfig):
     """Steps between samples that are written on the way; 0 for none."""
 
 
+class Trainable(Protocol):
+    """What the loop asks of a model (an nn.Module): a loss for each of its players."""
+
+    players: ClassVar[dict[str, int]]
+
+    def loss(self, batch: Any, step: int, player: str) -> dict[str, Tensor]: ...
+    def train(self) -> Any: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
 def train(
-    model: nn.Module,
+    model: Trainable,
     optimizers: list[torch.optim.Optimizer],
     batch_at: Callable[[int], Any],
     config: TrainConfig,
@@ -43,7 +53,6 @@ def train(
     """
     model.train()
     device = next(model.parameters()).device
-    players: dict[str, int] = getattr(model, "players", {"model": 1})
     many = dist.is_available() and dist.is_initialized()
     for step in range(start, config.steps):
         began = time.perf_counter()
@@ -52,10 +61,10 @@ def train(
         batch = batch_at(step)
         measured: dict[str, float] = {}
         norm = torch.zeros(())
-        for player, times in players.items():
+        for player, times in model.players.items():
             for _ in range(times):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                    terms = model.loss(batch, step, player)  # pyright: ignore[reportCallIssue]
+                    terms = model.loss(batch, step, player)
                 terms["loss"].backward()
                 moved = [p for p in model.parameters() if p.grad is not None]
                 if many:

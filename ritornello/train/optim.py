@@ -53,8 +53,6 @@ def make_optimizers(parameters: dict[str, nn.Parameter], config: OptimConfig) ->
     ]
     if matrices:
         made.append(
-            torch.optim.Muon(
-                matrices, config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
+            torch.optim.Muon(matrices, config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
         )
     return made

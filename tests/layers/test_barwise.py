@@ -37,7 +37,7 @@ def both_forms(lengths: list[list[int]], coarse: bool, fine: bool) -> list[list[
         return masked_attention(q, torch.cat([k, sk]), torch.cat([v, sv]), mask)
 
     results = []
-    for attention in (lambda *x: aggregate(*x, plan), dense):
+    for attention in (lambda q, k, v, sk, sv: aggregate(q, k, v, sk, sv, plan), dense):
         leaves = [x.clone().requires_grad_() for x in inputs]
         out = attention(*leaves)
         results.append([out, *torch.autograd.grad(out, leaves, upstream)])
@@ -78,7 +78,7 @@ def test_summarise_equals_dense():
         return masked_attention(q, torch.cat([k, own_k]), torch.cat([v, own_v]), mask)
 
     results = []
-    for attention in (lambda *x: summarise(*x, plan.lengths), dense):
+    for attention in (lambda q, ok, ov, k, v: summarise(q, ok, ov, k, v, plan.lengths), dense):
         leaves = [x.clone().requires_grad_() for x in inputs]
         out = attention(*leaves)
         results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
@@ -89,7 +89,7 @@ def test_summarise_equals_dense():
 def test_bfloat16_stays_close():
     rows, bars = song_places([[50, 60, 20, 80]])
     plan = BarPlan.make(rows, bars, OFFSETS)
-    inputs = [torch.randn(n, 2, 8) for n in (len(rows),) * 3 + (len(plan.lengths),) * 2]
-    exact = aggregate(*inputs, plan)
-    rough = aggregate(*(x.bfloat16() for x in inputs), plan).float()
+    q, k, v, sk, sv = (torch.randn(n, 2, 8) for n in (len(rows),) * 3 + (len(plan.lengths),) * 2)
+    exact = aggregate(q, k, v, sk, sv, plan)
+    rough = aggregate(q.bfloat16(), k.bfloat16(), v.bfloat16(), sk.bfloat16(), sv.bfloat16(), plan).float()
     assert (exact - rough).abs().max() < 0.05

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from symusic.core import NoteTick, TimeSignatureTick, TrackTick
 
+from ritornello.errors import MusicError
 from ritornello.music.score import Score
 from ritornello.music.similarity import (
     bar_sets,
@@ -160,6 +161,11 @@ def test_fast() -> None:
     begin = time.process_time()
     bar_similarity(score)
     assert time.process_time() - begin < 0.5
+
+
+def test_too_many_bars() -> None:
+    with pytest.raises(MusicError, match="3,101 bars is too large"):
+        bar_similarity(score_of((3100, *A)))
 
 
 # ---- offsets --------------------------------------------------------------------------------------------------------
