@@ -10,6 +10,7 @@ card.md                 data, licence, figures (runs that ship)
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ import torch
 import torch.distributed as dist
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from ritornello.config import Config
@@ -169,8 +171,9 @@ def _restore(model: nn.Module, optimizers: list[torch.optim.Optimizer], tensors:
 def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write beside, make durable, then rename: a reader never meets half a file."""
     beside = path.with_suffix(".writing")
-    save_file(tensors, beside, metadata)
-    with beside.open("rb") as file:
+    with beside.open("wb") as file:
+        file.write(serialise(tensors, metadata))
+        file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
 
@@ -205,8 +208,9 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
             if step % config.train.save_every == 0 or last:
                 save_checkpoint(run, optimizers, step)
             if step % config.train.validate_every == 0 or last:
-                log.note(step, validate(run, validation, device))
                 run.save()
+                if len(validation):  # a small corpus may have no song in that split
+                    log.note(step, validate(run, validation, device))
             if config.train.sample_every and step % config.train.sample_every == 0:
                 log.note(step, {"sample": str(_sample(run, step))})
         run.model.eval()
@@ -225,8 +229,8 @@ def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, 
             total += float(run.model.loss(batch)["loss"]) * predicted
         tokens += predicted
     run.model.train()
-    nats = total / max(tokens, 1)
-    return {"valid_loss": nats, "valid_perplexity": float(torch.tensor(nats).exp())}
+    nats = total / tokens
+    return {"valid_loss": nats, "valid_perplexity": math.exp(nats)}
 
 
 def _sample(run: Run, step: int) -> Path:

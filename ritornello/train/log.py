@@ -46,14 +46,15 @@ class Log:
         left = (self.steps - step) * mean["seconds"]
         self.console.print(
             f"[bold]{step:>7,}[/] / {self.steps:,}  loss {mean['loss']:.4f}  lr {mean['lr']:.2e}  "
-            f"norm {mean['norm']:.2f}  {tokens / seconds:,.0f} tokens/s  {_clock(left)} left"
+            f"norm {mean['norm']:.2f}  {tokens / seconds:,.0f} tokens/s  {_clock(left)} left",
+            soft_wrap=True,
         )
 
     def note(self, step: int, record: dict[str, Any]) -> None:
         """Write and print something that is measured now and then, such as the validation loss."""
         self.write({"step": step, **record})
         told = "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items())
-        self.console.print(f"[bold]{step:>7,}[/]  [cyan]{told}[/]")
+        self.console.print(f"[bold]{step:>7,}[/]  [cyan]{told}[/]", soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

@@ -164,8 +164,8 @@ def test_fast() -> None:
 
 
 def test_too_many_bars() -> None:
-    with pytest.raises(MusicError, match="3,101 bars is too large"):
-        bar_similarity(score_of((3100, *A)))
+    with pytest.raises(MusicError, match="4,101 bars is too large"):
+        bar_similarity(score_of((4100, *A)))
 
 
 # ---- offsets --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 
 from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
+from ritornello.music.bars import bars
+from ritornello.music.score import read
 from ritornello.run import DataConfig, Run, RunConfig, load_checkpoint, train_run
 from ritornello.train.loop import TrainConfig
 from tests.families import VARIANTS
@@ -46,6 +49,8 @@ def make_config(folder: Path, steps: int = 12) -> RunConfig:
 PROGRAM = """
 import sys, torch
 from pathlib import Path
+from ritornello.music.bars import bars
+from ritornello.music.score import read
 from ritornello.run import RunConfig, train_run
 torch.set_num_threads(1)
 train_run(RunConfig.from_toml(sys.argv[1]), Path(sys.argv[2]))
@@ -83,11 +88,12 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(folder: Path, tmp_path
 
 
 def test_training_learns(folder: Path, tmp_path: Path):
-    run = train_run(make_config(folder, steps=40), tmp_path / "run")
+    config = make_config(folder, steps=40)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"sample_every": 40})})
+    run = train_run(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    import json
-
     losses = [json.loads(line)["loss"] for line in lines if '"loss"' in line]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:2])
     assert len(TokenDataset(str(folder), "train")) > 0
     assert not run.model.training
+    assert len(bars(read(tmp_path / "run" / "samples" / "0000040.mid"))) == 16
