@@ -70,7 +70,9 @@ def test_make_knows_what_it_names(target: str):
 
 
 def test_make_song_is_the_verb():
-    told = subprocess.run(["make", "--no-print-directory", "-n", "song"], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        ["make", "--no-print-directory", "-n", "song"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip().endswith("ritornello song")
 
 
