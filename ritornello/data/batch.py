@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class TokenBatch:
     countdown:  bars left in the whole song, counting this one (1 in the last bar); 0 where the song's length is not
                 known, and in padding.
     lengths:    tokens of each row without padding.
+    attributes: a row for each bar from that of the row's first token on, as in Tokens; 0 past the last bar. By default
+                there are none: k is 0.
     """
 
     ids: Int64[Tensor, "batch time"]
@@ -32,6 +34,12 @@ class TokenBatch:
     positions: Int64[Tensor, "batch time"]
     countdown: Int64[Tensor, "batch time"]
     lengths: Int64[Tensor, " batch"]
+    attributes: Int64[Tensor, "batch bars k"] = field(default_factory=lambda: torch.zeros((0, 0, 0), dtype=torch.long))
+
+    def __post_init__(self) -> None:
+        if len(self.attributes) != len(self.lengths):
+            nothing = self.lengths.new_zeros((len(self.lengths), 0, 0))
+            object.__setattr__(self, "attributes", nothing)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,26 +70,44 @@ def collate(songs: Sequence[Tokens]) -> TokenBatch:
         bars[row, length:] = song.bars[-1]
         positions[row, :length] = song.positions
         countdown[row, :length] = bars_left(song)
-    return TokenBatch(*map(torch.from_numpy, (ids, bars, positions, countdown, np.array(lengths, np.int64))))
+    fields = (ids, bars, positions, countdown, np.array(lengths, np.int64), _attributes(songs))
+    return TokenBatch(*map(torch.from_numpy, fields))
+
+
+def _attributes(songs: Sequence[Tokens]) -> np.ndarray:
+    """Int64[songs, bars, k]: of the bars that these tokens are in; 0 where a song has no row for a bar."""
+    k = max(song.attributes.shape[1] for song in songs)
+    spans = [(int(song.bars[0]), int(song.bars[-1]) + 1) for song in songs]
+    if k == 0:
+        return np.zeros((len(songs), 0, 0), np.int64)
+    rows = np.zeros((len(songs), max(stop - start for start, stop in spans), k), np.int64)
+    for row, song, (start, stop) in zip(rows, songs, spans, strict=True):
+        known = song.attributes[start:stop]
+        row[: len(known), : known.shape[1]] = known
+    return rows
 
 
 def unbatch(batch: TokenBatch, meta: Sequence[Mapping[str, Any]] | None = None) -> list[Tokens]:
     """The rows of a batch without their padding; row i carries meta[i] (by default its song's bars, where known).
 
-    Attributes do not travel in a TokenBatch: those of the result have no columns.
+    Of a crop, the attributes of the bars before it are 0.
     """
     rows = []
     for row, length in enumerate(batch.lengths.tolist()):
         ids, bars, positions, countdown = (
             getattr(batch, name)[row, :length].cpu().numpy() for name in ("ids", "bars", "positions", "countdown")
         )
+        first, last = int(bars[0]), int(bars.max())
+        of_bars = batch.attributes[row, : last - first + 1].cpu().numpy()
+        attributes = np.zeros((last + 1, of_bars.shape[1]), np.int16)
+        attributes[first : first + len(of_bars)] = of_bars
         own = {"bars": int(bars[0] + countdown[0])} if countdown[0] else {}
         rows.append(
             Tokens(
                 ids=ids.astype(np.int16),
                 bars=bars.astype(np.int32),
                 positions=positions.astype(np.int16),
-                attributes=np.zeros((int(bars.max()) + 1, 0), np.int16),
+                attributes=attributes,
                 meta=own if meta is None else dict(meta[row]),
             )
         )

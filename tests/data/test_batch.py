@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from ritornello.data.batch import collate, unbatch
+from ritornello.data.batch import TokenBatch, collate, unbatch
 from ritornello.representations.base import Tokens
 
 BOS, EOS = 1, 2
@@ -62,3 +64,24 @@ def test_to_keeps_everything():
     batch = collate([tokens([1, 2], [0, 0])])
     assert batch.to("cpu").ids.equal(batch.ids)
     assert len(batch) == 1
+
+
+def test_attributes_are_those_of_the_bars_in_the_crop():
+    rows = np.array([[10 * bar, -bar] for bar in range(8)], np.int16)
+    whole = replace(tokens([BOS, 3, 9, 3, EOS], [0, 0, 0, 1, 1], bars=2), attributes=rows[:2])
+    crop = replace(tokens([3, 9, 3, 3], [5, 5, 6, 7], bars=8), attributes=rows)
+    batch = collate([whole, crop])
+    assert batch.attributes.tolist() == [[[0, 0], [10, -1], [0, 0]], [[50, -5], [60, -6], [70, -7]]]
+    first, second = unbatch(batch)
+    assert np.array_equal(first.attributes, whole.attributes)
+    assert np.array_equal(second.attributes[5:], crop.attributes[5:])
+    assert not second.attributes[:5].any()
+    assert batch.to("cpu").attributes.equal(batch.attributes)
+
+
+def test_attributes_that_nobody_gives_have_no_columns():
+    batch = collate([tokens([1, 2], [0, 0]), tokens([3], [4])])
+    assert batch.attributes.shape == (2, 0, 0)
+    bare = TokenBatch(batch.ids, batch.bars, batch.positions, batch.countdown, batch.lengths)
+    assert bare.attributes.shape == (2, 0, 0)
+    assert [song.attributes.shape for song in unbatch(bare)] == [(1, 0), (5, 0)]
