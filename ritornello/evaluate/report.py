@@ -31,18 +31,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ritornello.evaluate.likelihood import CUTS, Scorer, likelihood
 from ritornello.evaluate.structure import PEAKS, REPEATS, Structure, compare, structure
+from ritornello.evaluate.tables import Cells, terminal
+from ritornello.evaluate.tables import markdown as in_markdown
 from ritornello.evaluate.texture import FIGURES, summary, texture
 from ritornello.music.score import Score
 from ritornello.pictures import draw_similarity
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import Vocabulary
-
-Cells = tuple[str, list[str], list[list[str]]]  # title, columns, rows of a table
 
 
 def evaluate(
@@ -88,24 +87,12 @@ def evaluate(
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The figures of `evaluate` as Markdown tables, for a model's card."""
-    parts = []
-    for title, columns, rows in _tables(result):
-        lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---", *["---:"] * (len(columns) - 1)], *rows)]
-        parts.append("\n".join([f"**{title}**", "", *lines]))
-    return "\n\n".join(parts) + "\n"
+    return in_markdown(_tables(result))
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The same tables for the terminal."""
-    made = []
-    for title, columns, rows in _tables(result):
-        table = Table(title=escape(title), title_justify="left", title_style="bold")
-        for i, column in enumerate(columns):
-            table.add_column(escape(column), justify="left" if i == 0 else "right")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        made.append(table)
-    return made
+    return terminal(_tables(result))
 
 
 # From songs to figures
