@@ -1,0 +1,1 @@
+"""Pages in the browser: the studio, and the listening test. They are served here, and need nothing from elsewhere."""
