@@ -10,14 +10,23 @@ from ritornello.data.batch import TokenBatch
 from ritornello.models import family
 from ritornello.representations import build
 
+SIZES = {"layers": 2, "width": 32, "heads": 2, "feedforward": 64, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
-    "museformer": {"layers": 2, "width": 32, "heads": 2, "feedforward": 64, "dropout": 0.0, "offsets": [1, 2, 4]},
+    "museformer": {**SIZES, "offsets": [1, 2, 4]},
+    "music_transformer": {**SIZES, "chunk": 24},
+    "transformer_xl": {**SIZES, "segment": 16},
+    "longformer": {**SIZES, "window": 16},
+    "linear_transformer": SIZES,
 }
+SEQUENCES = ("music_transformer", "transformer_xl", "longformer", "linear_transformer")
 VARIANTS: dict[str, dict[str, Any]] = {
     "museformer": SMALL["museformer"],
     "museformer-shipped": {**SMALL["museformer"], "positions": "rotary", "carry": 2, "countdown": True},
     "museformer-no-coarse": {**SMALL["museformer"], "coarse": False},
     "museformer-no-fine": {**SMALL["museformer"], "fine": False, "positions": "rotary"},
+    **{name: SMALL[name] for name in SEQUENCES},
+    "transformer_xl-placed": {**SMALL["transformer_xl"], "bar_and_beat": True, "carry": 2, "countdown": True},
+    "linear_transformer-bare": {**SMALL["linear_transformer"], "bar_and_beat": False, "carry": 2},
 }
 
 

@@ -9,6 +9,10 @@ from ritornello.errors import ConfigError
 
 FAMILIES = {
     "museformer": "ritornello.models.museformer:Museformer",
+    "music_transformer": "ritornello.models.music_transformer:MusicTransformer",
+    "transformer_xl": "ritornello.models.transformer_xl:TransformerXL",
+    "longformer": "ritornello.models.longformer:Longformer",
+    "linear_transformer": "ritornello.models.linear_transformer:LinearTransformer",
 }
 
 

@@ -10,7 +10,7 @@ from ritornello.representations import build
 from tests.families import VARIANTS, make_batch, make_model
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant.startswith("museformer")])
 def test_bar_by_bar_equals_dense(variant: str):
     """Values and gradients of the whole model, padded batch included."""
     vocabulary, batch = build("museformer").vocabulary, make_batch()

@@ -1,0 +1,158 @@
+"""What plain Transformers share: the pre-norm block, and the frame of an attention that looks back along a sequence."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+class Memory(Protocol):
+    """What an attention needs of earlier tokens while a song is being written, for all layers."""
+
+    def fill(
+        self,
+        layer: int,
+        keys: Float[Tensor, "rows heads time size"],
+        values: Float[Tensor, "rows heads time size"],
+        lengths: Int[Tensor, " rows"],
+    ) -> None:
+        """Take in prompts, padded on the right; the memory was empty."""
+        ...
+
+    def step(self) -> None:
+        """Every layer has taken in its token: the next one follows."""
+        ...
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows only, in this order."""
+        ...
+
+
+class CausalAttention(nn.Module):
+    """Projections to heads and back; a family says how queries meet keys, for whole songs and for one more token.
+
+    Padding lies on the right, where no real token looks: it needs no mask.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width, bias=False) for _ in "qkvo")
+
+    def mix(
+        self,
+        queries: Float[Tensor, "rows heads time size"],
+        keys: Float[Tensor, "rows heads time size"],
+        values: Float[Tensor, "rows heads time size"],
+    ) -> Float[Tensor, "rows heads time size"]:
+        """Attention of all tokens at once."""
+        raise NotImplementedError
+
+    def recall(
+        self,
+        query: Float[Tensor, "rows heads size"],
+        key: Float[Tensor, "rows heads size"],
+        value: Float[Tensor, "rows heads size"],
+        layer: int,
+        memory: Any,
+    ) -> Float[Tensor, "rows heads size"]:
+        """Attention of one new token a row, which the family's own memory takes in."""
+        raise NotImplementedError
+
+    def project(self, x: Float[Tensor, "*batch width"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [..., heads, size] each."""
+        joined = torch.cat([self.query.weight, self.key.weight, self.value.weight])
+        q, k, v = F.linear(x, joined).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        return q, k, v
+
+    def forward(self, x: Float[Tensor, "rows time width"]) -> Float[Tensor, "rows time width"]:
+        return self.join(self.mix(*map(self.split, self.project(x))))
+
+    def read(
+        self, x: Float[Tensor, "rows time width"], lengths: Int[Tensor, " rows"], layer: int, memory: Memory
+    ) -> Float[Tensor, "rows time width"]:
+        """`forward`, and the memory takes in what was read."""
+        q, k, v = map(self.split, self.project(x))
+        memory.fill(layer, k, v, lengths)
+        return self.join(self.mix(q, k, v))
+
+    def write(self, x: Float[Tensor, "rows width"], layer: int, memory: Memory) -> Float[Tensor, "rows width"]:
+        """`forward` of one more token a row."""
+        return self.out(self.recall(*self.project(x), layer, memory).flatten(1))
+
+    @staticmethod
+    def split(x: Float[Tensor, "rows time heads size"]) -> Float[Tensor, "rows heads time size"]:
+        return x.transpose(1, 2)
+
+    def join(self, x: Float[Tensor, "rows heads time size"]) -> Float[Tensor, "rows time width"]:
+        return self.out(x.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each on a normalised residual (pre-norm)."""
+
+    def __init__(self, attention: CausalAttention, width: int, feedforward: int, dropout: float, layers: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = attention
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, feedforward)
+        self.contract = nn.Linear(feedforward, width)
+        self.dropout = nn.Dropout(dropout)
+        for last in (attention.out, self.contract):  # the residual keeps its scale however deep the model
+            nn.init.normal_(last.weight, std=0.5 * last.in_features**-0.5 / layers**0.5)
+
+    def feedforward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+
+    def forward(self, x: Float[Tensor, "rows time width"]) -> Float[Tensor, "rows time width"]:
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        return x + self.feedforward(x)
+
+    def read(
+        self, x: Float[Tensor, "rows time width"], lengths: Int[Tensor, " rows"], layer: int, memory: Memory
+    ) -> Float[Tensor, "rows time width"]:
+        """`forward` of prompts, which the memory takes in."""
+        x = x + self.attention.read(self.attention_norm(x), lengths, layer, memory)
+        return x + self.feedforward(x)
+
+    def write(self, x: Float[Tensor, "rows width"], layer: int, memory: Memory) -> Float[Tensor, "rows width"]:
+        """`forward` of one more token a row."""
+        x = x + self.attention.write(self.attention_norm(x), layer, memory)
+        return x + self.feedforward(x)
+
+
+def segments(x: Float[Tensor, "rows heads time size"], length: int) -> Float[Tensor, "rows heads segments length size"]:
+    """Cut the time axis into segments; the last one is padded with zeros."""
+    return F.pad(x, (0, 0, 0, -x.shape[2] % length)).unflatten(2, (-1, length))
+
+
+def with_previous(
+    x: Float[Tensor, "rows heads segments length size"], previous: Float[Tensor, "rows heads segments length size"]
+) -> Float[Tensor, "rows heads segments twice size"]:
+    """Every segment behind the one before it, out of `previous`; zeros before the first."""
+    return torch.cat([F.pad(previous[:, :, :-1], (0, 0, 0, 0, 1, 0)), x], dim=3)
+
+
+def segment_mask(count: int, length: int, reach: int, device: torch.device) -> Bool[Tensor, "segments targets sources"]:
+    """Which of its own and the previous segment's tokens each token sees: itself and the last `reach` - 1."""
+    place = torch.arange(2 * length, device=device)
+    back = length + place[:length, None] - place
+    mask = ((back >= 0) & (back < reach)).repeat(count, 1, 1)
+    mask[0, :, :length] = False  # before the song there is nothing
+    return mask
+
+
+def skew(scores: Float[Tensor, "*batch targets distances"]) -> Float[Tensor, "*batch targets sources"]:
+    """Scores by distance, largest first and 0 last, to scores by source (Huang et al. 2018, section 3.4.1).
+
+    The last target stands on the last source, so row i moves left by targets - 1 - i. What then lies right of a
+    target's own place is no score of its: mask it.
+    """
+    targets, distances = scores.shape[-2:]
+    turned = F.pad(scores, (1, 0)).unflatten(-1, (distances + 1,)).flatten(-2)[..., targets:]
+    return turned.unflatten(-1, (targets, distances))
