@@ -6,8 +6,10 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+PIECE = 256  # queries that meet their keys at a time
 
 
 class Memory(Protocol):
@@ -138,13 +140,27 @@ def with_previous(
     return torch.cat([F.pad(previous[:, :, :-1], (0, 0, 0, 0, 1, 0)), x], dim=3)
 
 
-def segment_mask(count: int, length: int, reach: int, device: torch.device) -> Bool[Tensor, "segments targets sources"]:
-    """Which of its own and the previous segment's tokens each token sees: itself and the last `reach` - 1."""
-    place = torch.arange(2 * length, device=device)
-    back = length + place[:length, None] - place
-    mask = ((back >= 0) & (back < reach)).repeat(count, 1, 1)
-    mask[0, :, :length] = False  # before the song there is nothing
-    return mask
+def pieces(length: int) -> list[slice]:
+    """Queries in pieces, each with the keys it can see: less is computed for nothing, and memory stays small."""
+    return [slice(start, min(start + PIECE, length)) for start in range(0, length, PIECE)]
+
+
+def relative_scores(
+    content: Float[Tensor, "*batch targets size"],
+    position: Float[Tensor, "*batch targets size"],
+    keys: Float[Tensor, "*batch sources size"],
+    distances: Float[Tensor, "*batch sources size"],
+) -> Float[Tensor, "*batch targets sources"]:
+    """Scores of keys and of their distances, -inf for the future; the last target stands on the last source.
+
+    content, position:  queries for the keys and for the distances, scaled.
+    distances:          the keys of distances 0, 1, ...
+    """
+    targets = content.shape[-2]
+    scores = (content @ keys.mT).add_(skew(position @ distances.flip(-2).mT))
+    future = torch.ones(targets, targets, dtype=torch.bool, device=scores.device).triu(1)
+    scores[..., -targets:].masked_fill_(future, float("-inf"))
+    return scores
 
 
 def skew(scores: Float[Tensor, "*batch targets distances"]) -> Float[Tensor, "*batch targets sources"]:

@@ -7,11 +7,12 @@ a layer, `layers` × `window` in all.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ritornello.layers.ring import RingCache
-from ritornello.layers.transformer import CausalAttention, segment_mask, segments, with_previous
+from ritornello.layers.transformer import CausalAttention, pieces, segments, with_previous
 from ritornello.models.sequence import SequenceConfig, SequenceLM
 
 
@@ -32,10 +33,18 @@ class WindowAttention(CausalAttention):
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         time, length = queries.shape[2], min(self.window, queries.shape[2])
         q, k, v = (segments(x, length) for x in (queries, keys, values))
-        mask = segment_mask(q.shape[2], length, self.window, q.device)
         q, k, v = (x.flatten(0, 1) for x in (q, with_previous(k, k), with_previous(v, v)))
-        mixed = F.scaled_dot_product_attention(q, k, v, mask[None])
-        return mixed.unflatten(0, (-1, queries.shape[1])).flatten(2, 3)[:, :, :time]
+        mixed = []
+        for p in pieces(length):
+            sources = slice(p.start, length + p.stop)  # what the first of the piece sees, to the last itself
+            place = torch.arange(sources.start, sources.stop, device=q.device)
+            back = length + place[: p.stop - p.start, None] - place
+            mask = ((back >= 0) & (back < self.window)).repeat(q.shape[1], 1, 1)
+            mask[0, :, : length - p.start] = False  # before the song there is nothing
+            mixed.append(
+                F.scaled_dot_product_attention(q[..., p, :], k[..., sources, :], v[..., sources, :], mask[None])
+            )
+        return torch.cat(mixed, dim=-2).unflatten(0, (-1, queries.shape[1])).flatten(2, 3)[:, :, :time]
 
     def recall(self, query: Tensor, key: Tensor, value: Tensor, layer: int, memory: RingCache) -> Tensor:
         return memory.attend(layer, query, key, value)

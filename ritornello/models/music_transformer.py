@@ -8,14 +8,11 @@ its own, while scoring and writing attend to the whole song. Distances that no c
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from ritornello.layers.ring import RingCache
-from ritornello.layers.transformer import CausalAttention, segments, skew
+from ritornello.layers.transformer import CausalAttention, pieces, relative_scores, segments
 from ritornello.models.sequence import SequenceConfig, SequenceLM
-
-QUERIES = 512  # that meet the whole song at a time, where it is not cut
 
 
 class Config(SequenceConfig):
@@ -38,26 +35,15 @@ class RelativeAttention(CausalAttention):
 
     def mix(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         time = queries.shape[2]
-        if self.training:
-            q, k, v = (segments(x, min(self.chunk, time)).transpose(1, 2) for x in (queries, keys, values))
-            return self._attend(q, k, v).transpose(1, 2).flatten(2, 3)[:, :, :time]
-        pieces = [slice(start, min(start + QUERIES, time)) for start in range(0, time, QUERIES)]
-        mixed = [self._attend(queries[:, :, p], keys[:, :, : p.stop], values[:, :, : p.stop]) for p in pieces]
-        return torch.cat(mixed, dim=2)
-
-    def _attend(
-        self,
-        q: Float[Tensor, "*batch heads targets size"],
-        k: Float[Tensor, "*batch heads sources size"],
-        v: Float[Tensor, "*batch heads sources size"],
-    ) -> Float[Tensor, "*batch heads targets size"]:
-        """Attention where the last target stands on the last source."""
-        targets, sources = q.shape[-2], k.shape[-2]
-        q = q * q.shape[-1] ** -0.5
-        back = torch.arange(sources - 1, -1, -1, device=q.device).clamp(max=self.chunk - 1)
-        scores = q @ k.transpose(-1, -2) + skew(q @ self.distance[:, back].transpose(-1, -2))
-        future = torch.ones(targets, sources, dtype=torch.bool, device=q.device).triu(1 + sources - targets)
-        return scores.masked_fill(future, float("-inf")).softmax(-1) @ v
+        length = min(self.chunk, time) if self.training else time
+        q, k, v = (segments(x, length).transpose(1, 2) for x in (queries, keys, values))
+        distances = self.distance[:, torch.arange(length, device=q.device).clamp(max=self.chunk - 1)]
+        mixed = []
+        for p in pieces(length):
+            queries = q[..., p, :] * q.shape[-1] ** -0.5
+            scores = relative_scores(queries, queries, k[..., : p.stop, :], distances[:, : p.stop])
+            mixed.append(scores.softmax(-1) @ v[..., : p.stop, :])
+        return torch.cat(mixed, dim=-2).transpose(1, 2).flatten(2, 3)[:, :, :time]
 
     def recall(self, query: Tensor, key: Tensor, value: Tensor, layer: int, memory: RingCache) -> Tensor:
         by_distance = query[:, :, None] * query.shape[-1] ** -0.5 @ self.distance.transpose(-1, -2)

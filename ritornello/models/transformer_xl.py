@@ -8,13 +8,15 @@ length: beyond the trained length it goes on as before; a token sees the `segmen
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ritornello.layers.positions import sinusoids
 from ritornello.layers.ring import RingCache
-from ritornello.layers.transformer import CausalAttention, segment_mask, segments, skew, with_previous
+from ritornello.layers.transformer import CausalAttention, pieces, relative_scores, segments, with_previous
 from ritornello.models.sequence import SequenceConfig, SequenceLM
 
 
@@ -53,13 +55,17 @@ class RecurrentAttention(CausalAttention):
         time, length = queries.shape[2], min(self.segment, queries.shape[2])
         q, k, v, past_k, past_v = (segments(x, length) for x in (queries, keys, values, past_keys, past_values))
         k, v = with_previous(k, past_k), with_previous(v, past_v)
-        q = q * q.shape[-1] ** -0.5
-        scale = self.content_bias.shape[-1] ** -0.5
-        by_content = (q + scale * self.content_bias[:, None]) @ k.transpose(-1, -2)
-        by_distance = (q + scale * self.position_bias[:, None]) @ self.distances(2 * length).flip(1)[:, None].mT
-        mask = segment_mask(q.shape[2], length, 2 * length, q.device)
-        scores = (by_content + skew(by_distance)).masked_fill(~mask, float("-inf"))
-        return (scores.softmax(-1) @ v).flatten(2, 3)[:, :, :time]
+        distances = self.distances(2 * length)[:, None]
+        scale, mixed = q.shape[-1] ** -0.5, []
+        for p in pieces(length):
+            sources = length + p.stop
+            by_content, by_position = (
+                (q[..., p, :] + bias[:, None]) * scale for bias in (self.content_bias, self.position_bias)
+            )
+            scores = relative_scores(by_content, by_position, k[..., :sources, :], distances[..., :sources, :])
+            scores[:, :, 0, :, :length] = float("-inf")  # before the song there is nothing
+            mixed.append(scores.softmax(-1) @ v[..., :sources, :])
+        return torch.cat(mixed, dim=-2).flatten(2, 3)[:, :, :time]
 
     def distances(self, count: int) -> Float[Tensor, "heads count size"]:
         """The keys that stand for distances 0 to count - 1."""
@@ -92,5 +98,6 @@ class TransformerXL(SequenceLM):
     @torch.no_grad()
     def memory(self, rows: int, layers: int, heads: int, size: int, like: Tensor) -> SegmentMemory:
         memory = SegmentMemory(rows, layers, heads, size, 2 * self.config.segment, like)
-        memory.relative = [block.attention.distances(2 * self.config.segment) for block in self.layers]
+        attentions = [cast(RecurrentAttention, block.attention) for block in self.layers]
+        memory.relative = [attention.distances(2 * self.config.segment) for attention in attentions]
         return memory

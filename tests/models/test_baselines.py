@@ -104,10 +104,12 @@ SLOW: dict[str, Callable[[Any, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.parametrize("piece", [256, 7])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("family", SLOW)
-def test_fast_form_equals_the_paper_s(family: str, training: bool):
+def test_fast_form_equals_the_paper_s(family: str, training: bool, piece: int, monkeypatch: pytest.MonkeyPatch):
     """Values, gradients of the weights and of the input; a second song beside it changes nothing."""
+    monkeypatch.setattr("ritornello.layers.transformer.PIECE", piece)
     attention: Any = make_model(family).layers[0].attention.train(training)
     for name, parameter in attention.named_parameters():
         if name.endswith("bias"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from ritornello.models import family
 from ritornello.models.museformer import Config, Museformer
 from ritornello.representations import build
+from ritornello.run import RunConfig
 from tests.families import VARIANTS, make_batch, make_model
 
 
@@ -68,3 +73,27 @@ def test_width_must_be_a_multiple_of_heads():
 
     with pytest.raises(ConfigError, match="heads"):
         Config.from_dict({"width": 30, "heads": 4})
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_file_of_settings_is_a_family_s(path: Path):
+    settings = RunConfig.from_toml(path)
+    family(settings.family)[0].Config.from_dict(settings.model)
+
+
+@pytest.mark.parametrize(
+    ("flag", "changed"),
+    [
+        ("model.coarse=false", {"coarse": False}),
+        ("model.fine=false", {"fine": False}),
+        ("model.offsets=[1, 2, 3, 4, 5, 6, 7, 8]", {"offsets": (1, 2, 3, 4, 5, 6, 7, 8)}),
+    ],
+)
+def test_an_ablation_is_one_flag(flag: str, changed: dict[str, Any]):
+    """Section 4.3, from the paper's configuration."""
+    assert flag in (CONFIGS / "museformer-paper.toml").read_text()
+    settings = RunConfig.from_toml(CONFIGS / "museformer-paper.toml", [flag])
+    assert Config.from_dict(settings.model) == Config(**changed)
