@@ -63,9 +63,11 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):
     assert future_gradient(make_model("museformer")) > 0.0
 
 
+@pytest.mark.parametrize("writing", ["plain", "float32"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_cached_equals_uncached(variant: str):
+def test_cached_equals_uncached(variant: str, writing: str):
     model = make_model(variant).eval()
+    model.writing = writing
     batch = make_batch()
     batch = replace(batch, lengths=torch.tensor([60, 60]), ids=batch.ids.clamp(min=1)[:, :60])
     batch = replace(batch, **{f: getattr(batch, f)[:, :60] for f in ("bars", "positions", "countdown")})
@@ -77,10 +79,12 @@ def test_cached_equals_uncached(variant: str):
         torch.testing.assert_close(logits, expected[:, t], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("writing", ["plain", "float32"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_prefill_equals_advancing(variant: str):
+def test_prefill_equals_advancing(variant: str, writing: str):
     """Prompts of unequal length are read at once, then continued."""
     model = make_model(variant).eval()
+    model.writing = writing
     batch = make_batch((60, 60))
     with torch.no_grad():
         expected = model(batch)

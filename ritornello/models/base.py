@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from typing_extensions import Self
 
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch
+from ritornello.layers import step
+from ritornello.layers.step import Precision, PreNormBlock, Step
 from ritornello.representations.vocabulary import Vocabulary
 
 COUNTDOWN = 32  # bars left in the song are told up to this many; 0 means not known
@@ -130,6 +133,16 @@ class DecoderLM(Model):
         self.head = nn.Linear(config.width, vocabulary.size)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    writing: Precision | Literal["plain"] = "plain"
+    """How tokens are computed while writing: by PyTorch, or by the compiled step, with its precision."""
+
+    def compiled_step(self, blocks: Sequence[PreNormBlock], heads: int) -> Step | None:
+        """The compiled step for these blocks, where it is asked for and can be had."""
+        sizes = (self.config.width, heads, self.config.feedforward)
+        if self.writing == "plain" or self.head.weight.is_cuda or not step.supports(*sizes) or not step.available():
+            return None
+        return Step(blocks, self.norm, self.head, heads, self.writing)
 
     def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         raise NotImplementedError

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ritornello.data.batch import TokenBatch
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
-from ritornello.layers.cache import BarCache
+from ritornello.layers.cache import BarCache, BarWindow
 from ritornello.layers.positions import rotary_angles, rotate, sinusoids
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
@@ -194,16 +194,14 @@ class Museformer(DecoderLM):
     # Writing: one token at a time, with a cache of what can still be reached.
 
     def cache(self, rows: int) -> BarCache:
-        config = self.config
-        offsets = config.offsets if config.fine else ()
-        cache = BarCache(
-            rows, config.layers, config.heads, config.width // config.heads, offsets, self.head.weight.detach()
-        )
-        cache.joined = [block.attention.joined().detach() for block in self.layers]
-        nothing = torch.zeros(rows, dtype=torch.long, device=self.head.weight.device)
+        config, like = self.config, self.head.weight.detach()
+        step = self.compiled_step(self.layers, config.heads)
+        like = like.to(step.cache_dtype) if step else like
+        sizes = (config.layers, config.heads, config.width // config.heads, config.offsets if config.fine else ())
+        nothing = torch.zeros(rows, dtype=torch.long, device=like.device)
         names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
-        cache.carried = dict.fromkeys(names, nothing)
-        return cache
+        joined = [block.attention.joined().detach() for block in self.layers]
+        return BarCache([BarWindow(*sizes, like) for _ in range(rows)], dict.fromkeys(names, nothing), joined, step)
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
@@ -215,12 +213,12 @@ class Museformer(DecoderLM):
         summaries = torch.stack([torch.stack([k, v]) for _, _, k, v in context.record]).transpose(2, 3)
         bars = context.plan.summary_bars.tolist()
         for i, (step, row, bar) in enumerate(zip(context.plan.steps, rows, bars, strict=True)):
-            own = tokens[:, :, :, step.start : step.stop]
+            own, song = tokens[:, :, :, step.start : step.stop], cache.songs[row]
             if i + 1 < len(rows) and rows[i + 1] == row:
-                cache.keep_bar(row, bar, own, summaries[:, :, :, i : i + 1] if self.config.coarse else None)
+                song.keep_bar(bar, own, summaries[:, :, :, i : i + 1] if self.config.coarse else None)
             else:
-                cache.begin_bar(row, bar)
-                cache.extend_own(row, own)
+                song.begin_bar(bar)
+                song.extend_own(own)
         last = batch.lengths.cumsum(0) - 1
         cache.carried = {
             "instrument": packed.current(self.embedding.instruments)[last],
@@ -239,25 +237,33 @@ class Museformer(DecoderLM):
         countdown: Int[Tensor, " rows"],
         cache: BarCache,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Write one token in every row (PAD: the row rests); logits of the next. The cost does not grow with n."""
-        alive = (ids != 0).tolist()
-        for row, bar in enumerate(bars.tolist()):
-            if alive[row] and bar != cache.bar[row]:
-                if cache.bar[row] >= 0:
-                    cache.keep_bar(row, cache.bar[row], cache.own_bar(row), self._finish_bar(row, cache))
-                cache.begin_bar(row, bar)
+        """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
+        for song, bar in zip(cache.songs, bars.tolist(), strict=True):
+            if bar != song.bar:
+                if song.bar >= 0:
+                    song.keep_bar(song.bar, song.own_bar(), self._finish_bar(song, cache))
+                song.begin_bar(bar)
         x = self._input(self._embed_next(ids, bars, positions, countdown, cache), bars, positions)
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
+        logits = cache.step(x, cache.songs, angles) if cache.step else self._step(x, cache, angles)
+        for song in cache.songs:
+            song.advance()
+        return logits
+
+    def _step(self, x: Tensor, cache: BarCache, angles: tuple[Tensor, Tensor] | None) -> Tensor:
+        """What the compiled step computes."""
         for layer, block in enumerate(self.layers):
             q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
             if angles:
                 q, k = rotate(q, *angles), rotate(k, *angles)
-            cache.append(layer, k, v)
-            x = x + block.attention.out(cache.attend(layer, q).flatten(1))
+            mixed = []
+            for row, song in enumerate(cache.songs):
+                song.append(layer, k[row], v[row])
+                mixed.append(song.attend(layer, q[row]))
+            x = x + block.attention.out(torch.stack(mixed).flatten(1))
             x = x + block.feedforward(x)
-        cache.step(alive)
         return self.head(self.norm(x))
 
     def _embed_next(self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: BarCache) -> Tensor:
@@ -271,12 +277,12 @@ class Museformer(DecoderLM):
         cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
         return self.embedding.one(ids, previous, instrument, countdown)
 
-    def _finish_bar(self, row: int, cache: BarCache) -> Float[Tensor, "layers 2 heads 1 size"] | None:
-        """The summary of the bar that a row has just completed (Eq. 2), through all layers."""
+    def _finish_bar(self, song: BarWindow, cache: BarCache) -> Float[Tensor, "layers 2 heads 1 size"] | None:
+        """The summary of the bar that a song has just completed (Eq. 2), through all layers."""
         if not self.config.coarse:
             return None
-        bar = torch.tensor([cache.bar[row]], device=self.head.weight.device)
-        x, own = self._summary_input(bar), cache.own_bar(row)
+        bar = torch.tensor([song.bar], device=self.head.weight.device)
+        x, own = self._summary_input(bar), song.own_bar().to(self.head.weight.dtype)
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(bar, torch.zeros_like(bar), self.config.width // self.config.heads)

@@ -1,0 +1,230 @@
+"""The compiled decoding step: `step.cpp`, built when it is first needed, and its weights in fewer bits.
+
+Building takes some seconds and any C++ compiler; the library is kept in the user's cache folder. Without a compiler a
+notice is given once, and models write with PyTorch alone: the same songs up to rounding, several times slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16", "int8"]
+"""Of weights while writing. Keys and values are bfloat16, except with float32."""
+
+_SOURCE = Path(__file__).with_name("step.cpp")
+_FLAGS = ("-O3", "-std=gnu++17", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+_HEAD_SIZES = (16, 32, 64, 128)
+_LANES = 16
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "scale", "bias")),
+        *((name, ctypes.c_int64) for name in ("out", "in_", "kind")),
+    )
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p))
+
+
+class _Block(ctypes.Structure):
+    _fields_ = (
+        *(("attention_norm", _Norm), ("joined", _Linear), ("out", _Linear)),
+        *(("feedforward_norm", _Norm), ("expand", _Linear), ("contract", _Linear)),
+    )
+
+
+class _Window(ctypes.Structure):
+    _fields_ = (("sources", ctypes.c_void_p), ("capacity", ctypes.c_int64), ("filled", ctypes.c_int64))
+
+
+class PreNormBlock(Protocol):
+    """What a block must be made of: x += out(attention(norm(x))), then x += contract(gelu(expand(norm(x))))."""
+
+    attention_norm: nn.LayerNorm
+    attention: Any  # with joined() -> [3 · width, width], query, key and value below each other; and out, an nn.Linear
+    feedforward_norm: nn.LayerNorm
+    expand: nn.Linear
+    contract: nn.Linear
+
+
+class Sources(Protocol):
+    """One song's keys and values: `filled` of them in `sources` [layers, 2, heads, capacity, size], room for one more."""
+
+    sources: Tensor
+    filled: int
+
+
+class Step:
+    """All blocks, the last norm and the head, for one token of each of a few songs.
+
+    blocks, norm, head:  of the model.
+    heads:               of the attention.
+    precision:           of the weights.
+
+    Raises ValueError where a size is not one that the kernel knows, or no library can be built: see `available`.
+    """
+
+    def __init__(
+        self, blocks: Sequence[PreNormBlock], norm: nn.LayerNorm, head: nn.Linear, heads: int, precision: Precision
+    ) -> None:
+        library = _library()
+        width, feedforward = head.in_features, blocks[0].expand.out_features
+        if library is None or not supports(width, heads, feedforward):
+            raise ValueError(f"no compiled step for width {width}, {heads} heads, feedforward {feedforward}")
+        self.width, self.heads, self.layers = width, heads, len(blocks)
+        self.per_row = 3 * width + max(feedforward, width)
+        self.cache_dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.held: list[Tensor] = []  # what the structs point to
+        self.scratch = torch.empty(0)
+        self.run = library.step
+        self.blocks = (_Block * len(blocks))()
+        for place, block in zip(self.blocks, blocks, strict=True):
+            place.attention_norm = self._norm(block.attention_norm)
+            place.joined = self._linear(block.attention.joined(), None, precision)
+            place.out = self._linear(block.attention.out.weight, None, precision)
+            place.feedforward_norm = self._norm(block.feedforward_norm)
+            place.expand = self._linear(block.expand.weight, block.expand.bias, precision)
+            place.contract = self._linear(block.contract.weight, block.contract.bias, precision)
+        self.norm = self._norm(norm)
+        self.head = self._linear(head.weight, head.bias, precision)
+
+    def __call__(
+        self,
+        x: Float[Tensor, "rows width"],
+        songs: Sequence[Sources],
+        angles: tuple[Float[Tensor, "rows half"], Float[Tensor, "rows half"]] | None = None,
+        added: Float[Tensor, "rows width"] | None = None,
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Logits after one token in each song; its keys and values are kept behind the last of the song's sources.
+
+        x:       the token's embedding; changed in place.
+        songs:   a song for each row; `filled` is left for the caller to raise.
+        angles:  cosine and sine of rotary positions.
+        added:   what is added to every block's input (in-attention conditioning).
+        """
+        rows = len(x)
+        windows = (_Window * rows)()
+        for window, song in zip(windows, songs, strict=True):
+            window.sources, window.capacity, window.filled = song.sources.data_ptr(), song.sources.shape[3], song.filled
+        room = rows * self.per_row + max(song.filled for song in songs) + 2 * _LANES
+        if len(self.scratch) < room:
+            self.scratch = torch.empty(2 * room)
+        logits = torch.empty(rows, self.head.out)
+        tensors = [t.float().contiguous() for t in (x, added, *(angles or (None, None))) if t is not None]
+        x, *others = tensors
+        pointers = [others.pop(0).data_ptr() if t is not None else None for t in (added, *(angles or (None, None)))]
+        sizes = (rows, self.width, self.heads)
+        self.run(
+            *(self.blocks, self.layers, ctypes.byref(self.norm), ctypes.byref(self.head), x.data_ptr(), pointers[0]),
+            *(*sizes, windows, int(self.cache_dtype == torch.bfloat16), *pointers[1:]),
+            *(logits.data_ptr(), self.scratch.data_ptr()),
+        )
+        return logits
+
+    def _hold(self, tensor: Tensor) -> int:
+        self.held.append(tensor.detach().contiguous().clone())
+        return self.held[-1].data_ptr()
+
+    def _norm(self, norm: nn.LayerNorm) -> _Norm:
+        return _Norm(self._hold(norm.weight.float()), self._hold(norm.bias.float()))
+
+    def _linear(self, weight: Tensor, bias: Tensor | None, precision: Precision) -> _Linear:
+        out, width = weight.shape
+        kept, scale = packed(weight.detach().float(), precision)
+        return _Linear(
+            self._hold(kept),
+            None if scale is None else self._hold(scale),
+            None if bias is None else self._hold(bias.float()),
+            *(out, width, ("float32", "bfloat16", "int8").index(precision)),
+        )
+
+
+def packed(
+    weight: Float[Tensor, "out width"], precision: Precision
+) -> tuple[Tensor, Float[Tensor, " out"] | None]:
+    """A matrix in fewer bits, and with int8 the scale of every output: its largest weight is 127."""
+    if precision == "int8":
+        scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+        return (weight / scale[:, None]).round().to(torch.int8), scale
+    return weight.to(getattr(torch, precision)), None
+
+
+def supports(width: int, heads: int, feedforward: int) -> bool:
+    """Whether the kernel knows these sizes."""
+    return width % _LANES == 0 and feedforward % _LANES == 0 and width // heads in _HEAD_SIZES
+
+
+def available() -> bool:
+    """Whether this machine has the compiled step; builds it, and gives a notice if that fails."""
+    return _library() is not None
+
+
+@cache
+def _library() -> Any:
+    """The library, or None where it cannot be had."""
+    path = _folder() / f"step-{_fingerprint()}.so"
+    try:
+        if not path.exists():
+            _build(path)
+        library = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        warnings.warn(
+            "songs are written with PyTorch alone, which is several times slower: the fast step cannot be compiled "
+            f"({reason[0] if reason else error}); a C++ compiler such as g++ or clang++ is needed.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.step.argtypes = [
+        *(pointer, number, pointer, pointer, pointer, pointer, number, number, number),
+        *(pointer, number, pointer, pointer, pointer, pointer),
+    ]
+    library.step.restype = None
+    return library
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ritornello"
+
+
+def _fingerprint() -> str:
+    """Of the source, the flags and the processor: a cache folder may be shared by unlike machines."""
+    try:
+        processor = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    said = [_SOURCE.read_text(), *_FLAGS, platform.platform(), platform.machine(), processor]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _build(path: Path) -> None:
+    """Compile beside, then rename: two processes may build at once, and one may be killed."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None:
+        raise OSError("there is no compiler")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, path.name)
+        command = [*compiler.split(), *_FLAGS, "-march=native", str(_SOURCE), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        os.replace(made, path)
