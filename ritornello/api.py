@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ritornello.errors import ConfigError
 from ritornello.generate import Draft, Request, finish, generate
+from ritornello.layers.step import Precision
+from ritornello.models.base import DecoderLM
 from ritornello.run import Run
 from ritornello.song import Song
 
@@ -34,6 +36,14 @@ class Player:
         return generate(self.run.decoder, self.run.representation, request)
 
 
-def load(name: str | Path = "museformer", device: str = "cpu") -> Player:
-    """A model that ships, by its name, or any run, by its folder. Raises RitornelloError where there is none."""
-    return Player(Run.open(name, device))
+def load(
+    name: str | Path = "museformer", device: str = "cpu", writing: Precision | Literal["plain"] = "bfloat16"
+) -> Player:
+    """A model that ships, by its name, or any run, by its folder. Raises RitornelloError where there is none.
+
+    writing: with PyTorch alone ("plain"), or with the compiled step on a CPU, with weights of this precision.
+    """
+    run = Run.open(name, device)
+    if isinstance(run.model, DecoderLM):
+        run.model.writing = writing
+    return Player(run)

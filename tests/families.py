@@ -30,11 +30,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_model(variant: str, seed: int = 0) -> Any:
-    """A small, fresh model of a variant (the part before "-" names its family)."""
+def make_model(variant: str, seed: int = 0, **changed: Any) -> Any:
+    """A small, fresh model of a variant (the part before "-" names its family), with some settings changed."""
     module, model_class = family(variant.split("-")[0])
     torch.manual_seed(seed)
-    return model_class(module.Config.from_dict(VARIANTS[variant]), build("museformer").vocabulary)
+    return model_class(module.Config.from_dict({**VARIANTS[variant], **changed}), build("museformer").vocabulary)
 
 
 def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0) -> TokenBatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,6 +22,7 @@ def main(
     sound: FlagCreatePairsOff[bool] = False,
     picture: FlagCreatePairsOff[bool] = False,
     device: str = "cpu",
+    writing: Literal["plain", "float32", "bfloat16", "int8"] = "bfloat16",
 ) -> None:
     """Write new songs, or the continuation of a MIDI file.
 
@@ -32,6 +33,7 @@ def main(
         sound: write a WAV file too.
         picture: write a PNG too.
         device: cpu or cuda.
+        writing: on a CPU, weights of this precision in a compiled step; plain: PyTorch alone, slower.
     """
     from ritornello.api import load
 
@@ -39,7 +41,7 @@ def main(
     try:
         with _progress() as progress:
             task = progress.add_task("loading", total=request.bars)
-            drafts = load(run, device).drafts(request)
+            drafts = load(run, device, writing).drafts(request)
             for last in drafts:
                 progress.update(task, completed=last.bars, description=f"bar {last.bars}")
     finally:  # stopped half-way, what is written of the songs is kept

@@ -77,7 +77,7 @@ class BarWindow:
         missing = length - self.sources.shape[3]
         if missing > 0:
             shape = list(self.sources.shape)
-            shape[3] = max(missing, shape[3] // 2)
+            shape[3] = -(-max(missing, shape[3] // 2) // 16) * 16  # the compiled step reads sixteen at once
             self.sources = torch.cat([self.sources, self.sources.new_zeros(shape)], dim=3)
 
 

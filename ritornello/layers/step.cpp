@@ -7,6 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -14,6 +18,7 @@ constexpr int LANES = 16;
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
 typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+typedef int16_t Shorts __attribute__((vector_size(LANES * 2)));
 typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
 typedef int8_t Bytes __attribute__((vector_size(LANES)));
 
@@ -23,8 +28,15 @@ template <class T, class U> T as(const U& from) { T to; static_assert(sizeof to 
 template <class T> T read(const void* from) { T to; memcpy(&to, from, sizeof to); return to; }
 
 inline Vec load(const float* from) { return read<Vec>(from); }
+#ifdef __AVX512F__  // one instruction for what GCC would otherwise do by halves
+inline Vec load(const BFloat16* from) { return as<Vec>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(read<__m256i>(from)), 16)); }
+inline Vec load(const int8_t* from) { return as<Vec>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(read<__m128i>(from)))); }
+#else
 inline Vec load(const BFloat16* from) { return as<Vec>(__builtin_convertvector(read<Halves>(from), Words) << 16); }
-inline Vec load(const int8_t* from) { return __builtin_convertvector(__builtin_convertvector(read<Bytes>(from), Ints), Vec); }
+inline Vec load(const int8_t* from) {  // doubling the width twice is one instruction; at once, sixteen
+    return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(read<Bytes>(from), Shorts), Ints), Vec);
+}
+#endif
 inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
 
 inline void keep(float* to, float v) { *to = v; }
@@ -40,6 +52,23 @@ inline float sum(Vec v) {  // by halves: a chain of sixteen additions would cost
     struct { Four low, high; } fours = as<decltype(fours)>(eights.low + eights.high);
     Four four = fours.low + fours.high;
     return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+// Lane n of the result is the sum of v[n]: three instructions a vector, by merging two, four, eight, sixteen of them.
+inline Vec sums(const Vec v[LANES]) {
+    Vec w[8], u[4], t[2];
+#define MERGE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+    for (int i = 0; i < 8; ++i)
+        w[i] = MERGE(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               MERGE(v[i], v[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    for (int i = 0; i < 4; ++i)
+        u[i] = MERGE(w[i], w[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+               MERGE(w[i], w[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    for (int i = 0; i < 2; ++i)
+        t[i] = MERGE(u[i], u[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               MERGE(u[i], u[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    return MERGE(t[0], t[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+           MERGE(t[0], t[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
 }
 
 inline Vec exponential(Vec x) {  // 2^n · p(f): relative error below 3e-7
@@ -64,6 +93,20 @@ inline Vec gelu(Vec x) {  // erf by Abramowitz and Stegun 7.1.26: absolute error
     return 0.5f * x * (1.f + erf);
 }
 
+// Where the processor multiplies bfloat16, pairs of numbers at once: two products and two sums an instruction and lane.
+#ifdef __AVX512BF16__
+constexpr bool PAIRS = true;
+typedef __m512bh Pairs;
+inline Pairs load_pairs(const BFloat16* from) { return read<Pairs>(from); }
+inline Pairs load_pairs(const int8_t* from) { return _mm512_cvtne2ps_pbh(as<__m512>(load(from + LANES)), as<__m512>(load(from))); }
+inline Vec dot(Vec total, Pairs a, Pairs b) { return as<Vec>(_mm512_dpbf16_ps(as<__m512>(total), a, b)); }
+#else
+constexpr bool PAIRS = false;
+struct Pairs {};
+inline Pairs load_pairs(const void*) { return {}; }
+inline Vec dot(Vec total, Pairs, Pairs) { return total; }
+#endif
+
 }  // namespace
 
 extern "C" {
@@ -82,30 +125,40 @@ struct Window { void* sources; int64_t capacity, filled; };
 
 namespace {
 
-// y[r, o] = bias[o] + scale[o] · Σ_i weight[o, i] · x[r, i], for outputs [o, o + OUT) and rows [0, ROWS).
-template <int OUT, int ROWS, class W>
-void outputs(const Linear& layer, const W* weight, const float* x, float* y, int64_t o, int64_t stride) {
+// y[r, o] = bias[o] + scale[o] · Σ_i weight[o, i] · x[r, i], for outputs [o, o + OUT) and rows [0, ROWS). The order of the
+// sum does not depend on ROWS: a song comes out the same whatever is written beside it.
+template <int OUT, int ROWS, class W, class X>
+void outputs(const Linear& layer, const W* weight, const X* x, float* y, int64_t o) {
     Vec total[OUT][ROWS] = {};
-    for (int64_t i = 0; i < layer.in; i += LANES)
-        for (int j = 0; j < OUT; ++j) {
-            Vec w = load(weight + (o + j) * layer.in + i);
-            for (int r = 0; r < ROWS; ++r) total[j][r] += w * load(x + r * layer.in + i);
-        }
+    if constexpr (std::is_same_v<X, BFloat16>) {
+        for (int64_t i = 0; i < layer.in; i += 2 * LANES)
+            for (int j = 0; j < OUT; ++j) {
+                Pairs w = load_pairs(weight + (o + j) * layer.in + i);
+                for (int r = 0; r < ROWS; ++r) total[j][r] = dot(total[j][r], w, load_pairs(x + r * layer.in + i));
+            }
+    } else {
+        for (int64_t i = 0; i < layer.in; i += LANES)
+            for (int j = 0; j < OUT; ++j) {
+                Vec w = load(weight + (o + j) * layer.in + i);
+                for (int r = 0; r < ROWS; ++r) total[j][r] += w * load(x + r * layer.in + i);
+            }
+    }
     for (int j = 0; j < OUT; ++j)
         for (int r = 0; r < ROWS; ++r)
-            y[r * stride + o + j] = sum(total[j][r]) * (layer.scale ? layer.scale[o + j] : 1.f) + (layer.bias ? layer.bias[o + j] : 0.f);
+            y[r * layer.out + o + j] =
+                sum(total[j][r]) * (layer.scale ? layer.scale[o + j] : 1.f) + (layer.bias ? layer.bias[o + j] : 0.f);
 }
 
-template <int ROWS, class W>
-void some_rows(const Linear& layer, const W* weight, const float* x, float* y) {
+template <int ROWS, class W, class X>
+void some_rows(const Linear& layer, const W* weight, const X* x, float* y) {
     constexpr int OUT = ROWS >= 4 ? 2 : 4;
     int64_t o = 0;
-    for (; o + OUT <= layer.out; o += OUT) outputs<OUT, ROWS>(layer, weight, x, y, o, layer.out);
-    for (; o < layer.out; ++o) outputs<1, ROWS>(layer, weight, x, y, o, layer.out);
+    for (; o + OUT <= layer.out; o += OUT) outputs<OUT, ROWS>(layer, weight, x, y, o);
+    for (; o < layer.out; ++o) outputs<1, ROWS>(layer, weight, x, y, o);
 }
 
-template <class W>
-void all_rows(const Linear& layer, const float* x, float* y, int64_t rows) {
+template <class W, class X>
+void all_rows(const Linear& layer, const X* x, float* y, int64_t rows) {
     const W* weight = static_cast<const W*>(layer.weight);
     while (rows > 0) {
         int64_t taken = rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
@@ -117,10 +170,17 @@ void all_rows(const Linear& layer, const float* x, float* y, int64_t rows) {
     }
 }
 
-void apply(const Linear& layer, const float* x, float* y, int64_t rows) {
-    if (layer.kind == 0) all_rows<float>(layer, x, y, rows);
-    else if (layer.kind == 1) all_rows<BFloat16>(layer, x, y, rows);
-    else all_rows<int8_t>(layer, x, y, rows);
+// `scratch` has room for x once more.
+void apply(const Linear& layer, const float* x, float* y, int64_t rows, float* scratch) {
+    if (layer.kind == 0) return all_rows<float>(layer, x, y, rows);
+    if (PAIRS && layer.in % (2 * LANES) == 0) {
+        BFloat16* halves = reinterpret_cast<BFloat16*>(scratch);
+        for (int64_t i = 0; i < rows * layer.in; ++i) keep(halves + i, x[i]);
+        if (layer.kind == 1) return all_rows<BFloat16>(layer, halves, y, rows);
+        return all_rows<int8_t>(layer, halves, y, rows);
+    }
+    if (layer.kind == 1) return all_rows<BFloat16>(layer, x, y, rows);
+    all_rows<int8_t>(layer, x, y, rows);
 }
 
 void normalise(const Norm& norm, const float* x, float* y, int64_t rows, int64_t width) {
@@ -146,35 +206,73 @@ void rotate(float* x, const float* cosine, const float* sine, int64_t heads, int
         }
 }
 
-// Attention of one query over `count` keys and values of `SIZE` · LANES numbers each; `weights` has room for them.
+// Products of a query with sixteen keys of SIZE · LANES numbers each.
+template <int SIZE, class S>
+inline Vec products(const float* query, const BFloat16* halves, const S* keys) {
+    Vec partial[LANES];
+    for (int n = 0; n < LANES; ++n, keys += SIZE * LANES) {
+        partial[n] = Vec{};
+        if constexpr (PAIRS && std::is_same_v<S, BFloat16> && SIZE % 2 == 0)
+            for (int d = 0; d < SIZE; d += 2)
+                partial[n] = dot(partial[n], load_pairs(halves + d * LANES), load_pairs(keys + d * LANES));
+        else
+            for (int d = 0; d < SIZE; ++d) partial[n] += load(query + d * LANES) * load(keys + d * LANES);
+    }
+    return sums(partial);
+}
+
+// Σ_n weights[n] · values[n] / divisor, for values of SIZE · LANES numbers each; `count` is a multiple of LANES.
+template <int SIZE, class S>
+inline void mix(const float* weights, const S* values, float* out, int64_t count, float divisor) {
+    Vec total[SIZE] = {};
+#ifdef __AVX512BF16__
+    if constexpr (std::is_same_v<S, BFloat16> && SIZE % 2 == 0) {
+        for (int64_t n = 0; n < count; n += 2, values += 2 * SIZE * LANES) {  // two values' numbers side by side
+            BFloat16 both[2];
+            keep(both, weights[n]), keep(both + 1, weights[n + 1]);
+            Pairs pair = as<Pairs>(_mm512_set1_epi32(read<int32_t>(both)));
+            for (int d = 0; d < SIZE; d += 2) {
+                __m512i a = read<__m512i>(values + d * LANES), b = read<__m512i>(values + (SIZE + d) * LANES);
+                total[d] = dot(total[d], as<Pairs>(_mm512_unpacklo_epi16(a, b)), pair);
+                total[d + 1] = dot(total[d + 1], as<Pairs>(_mm512_unpackhi_epi16(a, b)), pair);
+            }
+        }
+        for (int d = 0; d < SIZE; d += 2) {  // unpacking took four numbers in turn for the one and for the other
+            Vec low = total[d], high = total[d + 1];
+            total[d] = MERGE(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+            total[d + 1] = MERGE(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+        }
+    } else
+#endif
+        for (int64_t n = 0; n < count; ++n, values += SIZE * LANES)
+            for (int d = 0; d < SIZE; ++d) total[d] += weights[n] * load(values + d * LANES);
+    for (int d = 0; d < SIZE; ++d) store(out + d * LANES, total[d] / divisor);
+}
+
+// Attention of one query over `count` keys and values; up to the next multiple of LANES, keys, values and weights have
+// room, and what stands there does not matter.
 template <int SIZE, class S>
 void attend_head(const float* query, const S* keys, const S* values, float* out, float* weights, int64_t count) {
     constexpr int size = SIZE * LANES;
-    Vec q[SIZE], total[SIZE] = {}, other[SIZE] = {}, mass = {};
-    for (int d = 0; d < SIZE; ++d) q[d] = load(query + d * LANES) * (1.f / std::sqrt(float(size)));
-    float highest = -INFINITY;
-    for (int64_t n = 0; n < count; ++n) {
-        Vec dot = q[0] * load(keys + n * size);
-        for (int d = 1; d < SIZE; ++d) dot += q[d] * load(keys + n * size + d * LANES);
-        weights[n] = sum(dot);
-        highest = weights[n] > highest ? weights[n] : highest;
+    float scaled[size];
+    BFloat16 halves[size];
+    for (int d = 0; d < size; ++d) keep(halves + d, scaled[d] = query[d] * (1.f / std::sqrt(float(size))));
+    int64_t rounded = (count + LANES - 1) / LANES * LANES;
+    Vec highest = Vec{} - INFINITY, mass = {};
+    for (int64_t n = 0; n < rounded; n += LANES) {
+        Vec found = products<SIZE>(scaled, halves, keys + n * size);
+        for (int64_t i = count - n; i < LANES; ++i) found[i] = -INFINITY;
+        store(weights + n, found);
+        highest = found > highest ? found : highest;
     }
-    for (int64_t n = count; n % LANES; ++n) weights[n] = -INFINITY;
-    for (int64_t n = 0; n < count; n += LANES) {
-        Vec w = exponential(load(weights + n) - highest);
+    float top = highest[0];
+    for (int i = 1; i < LANES; ++i) top = highest[i] > top ? highest[i] : top;
+    for (int64_t n = 0; n < rounded; n += LANES) {
+        Vec w = exponential(load(weights + n) - top);
         store(weights + n, w);
         mass += w;
     }
-    float inverse = 1.f / sum(mass);
-    int64_t n = 0;
-    for (; n + 2 <= count; n += 2)
-        for (int d = 0; d < SIZE; ++d) {
-            total[d] += weights[n] * load(values + n * size + d * LANES);
-            other[d] += weights[n + 1] * load(values + (n + 1) * size + d * LANES);
-        }
-    for (; n < count; ++n)
-        for (int d = 0; d < SIZE; ++d) total[d] += weights[n] * load(values + n * size + d * LANES);
-    for (int d = 0; d < SIZE; ++d) store(out + d * LANES, (total[d] + other[d]) * inverse);
+    mix<SIZE>(weights, values, out, rounded, sum(mass));
 }
 
 // Keep a token's key and value behind the last of its window [layers, 2, heads, capacity, size], then attend to all.
@@ -201,32 +299,33 @@ void attend(const Window& window, int64_t layer, const float* qkv, float* out, f
 
 // x: [rows, width], what the blocks read and change in place. added: [rows, width] added to x before every block, or null.
 // cosine, sine: [rows, size / 2], or null where positions are not rotations. logits: [rows, head.out].
-// scratch: rows · (3 · width + feedforward) + longest window + 16 numbers.
+// scratch: rows · (3 · width + 2 · the greater of width and feedforward) + the longest window + 32 numbers.
 extern "C" void step(const Block* blocks, int64_t layers, const Norm* norm, const Linear* head, float* x, const float* added,
                      int64_t rows, int64_t width, int64_t heads, const Window* windows, int64_t halves, const float* cosine,
                      const float* sine, float* logits, float* scratch) {
     int64_t size = width / heads, feedforward = blocks[0].expand.out;
-    float *qkv = scratch, *hidden = qkv + rows * 3 * width, *weights = hidden + rows * (feedforward > width ? feedforward : width);
+    int64_t widest = feedforward > width ? feedforward : width;
+    float *qkv = scratch, *hidden = qkv + rows * 3 * width, *spare = hidden + rows * widest, *weights = spare + rows * widest;
     for (int64_t l = 0; l < layers; ++l) {
         const Block& block = blocks[l];
         if (added)
             for (int64_t i = 0; i < rows * width; ++i) x[i] += added[i];
         normalise(block.attention_norm, x, hidden, rows, width);
-        apply(block.joined, hidden, qkv, rows);
+        apply(block.joined, hidden, qkv, rows, spare);
         for (int64_t r = 0; r < rows; ++r) {
             float* row = qkv + r * 3 * width;
             if (cosine) rotate(row, cosine + r * (size / 2), sine + r * (size / 2), 2 * heads, size);
             if (halves) attend<BFloat16>(windows[r], l, row, hidden + r * width, weights, heads, size);
             else attend<float>(windows[r], l, row, hidden + r * width, weights, heads, size);
         }
-        apply(block.out, hidden, qkv, rows);
+        apply(block.out, hidden, qkv, rows, spare);
         for (int64_t i = 0; i < rows * width; ++i) x[i] += qkv[i];
         normalise(block.feedforward_norm, x, qkv, rows, width);
-        apply(block.expand, qkv, hidden, rows);
+        apply(block.expand, qkv, hidden, rows, spare);
         for (int64_t i = 0; i < rows * feedforward; i += LANES) store(hidden + i, gelu(load(hidden + i)));
-        apply(block.contract, hidden, qkv, rows);
+        apply(block.contract, hidden, qkv, rows, spare);
         for (int64_t i = 0; i < rows * width; ++i) x[i] += qkv[i];
     }
     normalise(*norm, x, hidden, rows, width);
-    apply(*head, hidden, logits, rows);
+    apply(*head, hidden, logits, rows, spare);
 }

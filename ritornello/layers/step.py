@@ -65,7 +65,7 @@ class PreNormBlock(Protocol):
 
 
 class Sources(Protocol):
-    """One song's keys and values: `filled` of them in `sources` [layers, 2, heads, capacity, size], room for one more."""
+    """One song's keys and values: `filled` in `sources` [layers, 2, heads, capacity, size], and room for one more."""
 
     sources: Tensor
     filled: int
@@ -89,7 +89,7 @@ class Step:
         if library is None or not supports(width, heads, feedforward):
             raise ValueError(f"no compiled step for width {width}, {heads} heads, feedforward {feedforward}")
         self.width, self.heads, self.layers = width, heads, len(blocks)
-        self.per_row = 3 * width + max(feedforward, width)
+        self.per_row = 3 * width + 2 * max(feedforward, width)
         self.cache_dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self.held: list[Tensor] = []  # what the structs point to
         self.scratch = torch.empty(0)
@@ -156,9 +156,7 @@ class Step:
         )
 
 
-def packed(
-    weight: Float[Tensor, "out width"], precision: Precision
-) -> tuple[Tensor, Float[Tensor, " out"] | None]:
+def packed(weight: Float[Tensor, "out width"], precision: Precision) -> tuple[Tensor, Float[Tensor, " out"] | None]:
     """A matrix in fewer bits, and with int8 the scale of every output: its largest weight is 127."""
     if precision == "int8":
         scale = weight.abs().amax(1).clamp(min=1e-12) / 127

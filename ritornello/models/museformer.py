@@ -247,14 +247,17 @@ class Museformer(DecoderLM):
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
-        logits = cache.step(x, cache.songs, angles) if cache.step else self._step(x, cache, angles)
+        logits = cache.step(x, cache.songs, angles) if cache.step else self.plain_step(x, cache, angles)
         for song in cache.songs:
             song.advance()
         return logits
 
-    def _step(self, x: Tensor, cache: BarCache, angles: tuple[Tensor, Tensor] | None) -> Tensor:
-        """What the compiled step computes."""
+    def plain_step(
+        self, x: Tensor, cache: BarCache, angles: tuple[Tensor, Tensor] | None, added: Tensor | float = 0.0
+    ) -> Tensor:
+        """What the compiled step computes (see `Step.__call__`), by PyTorch."""
         for layer, block in enumerate(self.layers):
+            x = x + added
             q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
             if angles:
                 q, k = rotate(q, *angles), rotate(k, *angles)

@@ -31,10 +31,18 @@ class Prompt(Protocol):
     def lengths(self) -> Int64[Tensor, " rows"]: ...
 
 
+class Cache(Protocol):
+    """What a model remembers of the songs that it writes."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows only, in this order."""
+        ...
+
+
 class Player(Protocol):
     """What the loop asks of a model: read the prompt, then hear one token of each row at a time."""
 
-    def cache(self, rows: int) -> Any: ...
+    def cache(self, rows: int) -> Cache: ...
 
     def prefill(self, batch: Any, cache: Any) -> Float[Tensor, "rows vocabulary"]: ...
 
@@ -85,18 +93,23 @@ def autoregress(
     device = prompt.ids.device
     page = _Page(prompt, grammar)
     dice = Dice(generators)
+    rows = np.arange(grammar.rows)  # the songs that are still being written
     cache = model.cache(grammar.rows)
     logits = model.prefill(prompt, cache)
     shown = page.complete
     while True:
-        legal = torch.from_numpy(grammar.mask()).to(device, non_blocking=True)
+        legal = torch.from_numpy(grammar.mask()[rows]).to(device, non_blocking=True)
         logits = torch.where(legal, logits, -torch.inf)
         for process in processors:
             logits = process(logits)
-        ids = pick(logits, dice.throw(device))
-        place = page.write(ids.cpu().numpy())
-        if grammar.done.all():
+        ids = pick(logits, dice.throw(device)[rows])
+        place = page.write(rows, ids.cpu().numpy())
+        running = np.flatnonzero(~grammar.done[rows])
+        if not len(running):
             break
+        if len(running) < len(rows):  # songs that have ended leave the batch
+            rows, ids, place = rows[running], ids[running], place[:, running]
+            cache.keep(running.tolist())
         if page.complete > shown:
             shown = page.complete
             yield page.draft()
@@ -116,16 +129,17 @@ class _Page:
         self.tokens[:, :, : ids.shape[1]] = fields.cpu().numpy()
         grammar.read(ids)
 
-    def write(self, ids: np.ndarray) -> np.ndarray:
-        """Add one token to each song that has not ended. Returns where they stand: Grammar.place()."""
-        rows = np.flatnonzero(~self.grammar.done)
+    def write(self, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Add one token to each of these songs. Returns where they stand: Grammar.place() of these rows."""
         if ids.max() >= self.grammar.ids.size:  # what `pick` makes of NaN
             raise RitornelloError("the model predicts NaN: its weights are damaged; train or fetch them anew.")
-        self.grammar.advance(ids)
-        place = self.grammar.place()
+        written = np.zeros(self.grammar.rows, np.int64)
+        written[rows] = ids
+        self.grammar.advance(written)
+        place = self.grammar.place()[:, rows]
         at = self.grammar.length[rows] - 1
-        self.tokens[0, rows, at] = ids[rows]
-        self.tokens[1:, rows, at] = place[:, rows]
+        self.tokens[0, rows, at] = ids
+        self.tokens[1:, rows, at] = place
         return place
 
     @property

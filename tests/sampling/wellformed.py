@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -87,6 +87,15 @@ def walk(grammar, vocabulary: Vocabulary, rng: np.random.Generator, prompt: list
     return ids
 
 
+@dataclass
+class DeafCache:
+    rows: list[int]
+    step: int = 0
+
+    def keep(self, rows: list[int]) -> None:
+        self.rows = [self.rows[row] for row in rows]
+
+
 class Deaf(torch.nn.Module):
     """A model that hears nothing: logits drawn once for each step and never again, the same in every row."""
 
@@ -95,14 +104,14 @@ class Deaf(torch.nn.Module):
         self.vocabulary, self.heard = vocabulary, []
         self.logits = spread * torch.randn(97, vocabulary.size, generator=torch.Generator().manual_seed(seed))
 
-    def cache(self, rows: int) -> SimpleNamespace:
-        return SimpleNamespace(rows=rows, step=0)
+    def cache(self, rows: int) -> DeafCache:
+        return DeafCache(list(range(rows)))
 
     def prefill(self, batch, cache):
         cache.step = int(batch.lengths[0])
-        return self.logits[cache.step % 97].expand(cache.rows, -1)
+        return self.logits[cache.step % 97].expand(len(cache.rows), -1)
 
     def advance(self, ids, bars, positions, countdown, cache):
-        self.heard.append(torch.stack([ids, bars, positions, countdown]))
+        self.heard.append((list(cache.rows), torch.stack([ids, bars, positions, countdown])))
         cache.step += 1
-        return self.logits[cache.step % 97].expand(cache.rows, -1)
+        return self.logits[cache.step % 97].expand(len(cache.rows), -1)
