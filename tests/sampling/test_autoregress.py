@@ -36,6 +36,10 @@ def play(representation: Representation, seeds=(0,), model=None, processors=(), 
     return list(autoregress(model, begin(len(seeds), bars), grammar, processors, seeded(seeds)))
 
 
+def songs(draft: Draft) -> list[Tokens]:
+    return unbatch(TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths))
+
+
 def rows(draft: Draft) -> list[list[int]]:
     return [ids[:length].tolist() for ids, length in zip(draft.ids, draft.lengths, strict=True)]
 
@@ -48,7 +52,7 @@ def test_of_200_songs_200_decode(representation: Representation, processors: lis
         model = Deaf(vocabulary, seed)
         last = play(representation, range(seed, seed + 20), model, processors, bars=3, max_tokens=300)[-1]
         assert last.done.all()
-        for song, tokens in zip(rows(last), unbatch(last), strict=True):  # type: ignore[arg-type]
+        for song, tokens in zip(rows(last), songs(last), strict=True):
             assert fault(vocabulary, song, 3) is None
             assert representation.decode(tokens).note_num() == notes(vocabulary, song) > 0
 
@@ -74,7 +78,7 @@ def test_the_model_hears_every_token_in_its_place(representation: Representation
     for row, length in enumerate(last.lengths.tolist()):  # not the prompt, not EOS, and nothing once the song has ended
         heard = [tokens[:, rows.index(row)] for rows, tokens in model.heard if row in rows]
         assert torch.equal(torch.stack(heard, -1), written[:, row, 1 : length - 1])
-    song = unbatch(last)[0]  # type: ignore[arg-type]
+    song = songs(last)[0]
     again = collate([Tokens(song.ids, song.bars, song.positions, song.attributes, {"bars": 3})])
     for name in ("ids", "bars", "positions", "countdown"):
         assert torch.equal(getattr(again, name)[0], getattr(last, name)[0, : len(song)])
