@@ -34,6 +34,7 @@ class Source:
     licence: str
     clusters: tuple[str, ...] = ("cluster",)  # columns of its manifest that tell which files are one piece of music
     family: str = ""  # corpora of one family share their clusters: POP909 and its corrected form are the same songs
+    held_out: dict[str, str] = field(default_factory=dict)  # cluster → split of what is not for training, where we chose
 
 
 SOURCES = {
@@ -45,6 +46,10 @@ SOURCES = {
         "the six cello suites in two editions",
         "Mutopia: public domain, two suites CC BY-SA 3.0; Grossman: none stated",
         ("suite", "movement"),
+        held_out={
+            **{name: "valid" for name in ("2/gigue", "4/sarabande", "6/gavotte")},
+            **{name: "test" for name in ("1/courante", "3/bourree", "5/gigue")},
+        },
     ),
     "nottingham": Source("British and American folk tunes: melody and chords", "GPL-3"),
     "open_multitrack": Source("game music under open licences", "BSD-3, GPL-2 and Artistic, by sub-folder"),
@@ -87,7 +92,10 @@ class Corpus:
             split = row.get("split") or None
             if split not in (None, "train", "valid", "test"):
                 raise MusicError(f"The MANIFEST.csv of {self.path} puts {name} in {split!r}: use train, valid or test.")
-            yield Entry(name, data, problem, self._cluster(row), split)
+            cluster = self._cluster(row)
+            if split is None and cluster and self.source and self.source.held_out:
+                split = self.source.held_out.get(cluster.partition(":")[2], "train")
+            yield Entry(name, data, problem, cluster, split)
 
     def __len__(self) -> int:
         """Files that the manifest lists, or that a folder or zip holds; 0 where only reading it all would tell."""

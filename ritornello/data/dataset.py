@@ -42,6 +42,8 @@ class TokenDataset(Sequence[Tokens]):
             vocabularies.add(_text(path, "vocabulary.json"))
             for line in _text(path, "songs.jsonl").splitlines():
                 song = json.loads(line)
+                if "tokens" not in song:
+                    raise MusicError(f"{path} holds piano rolls, where tokens are expected; prepare it for this model.")
                 if split is None or song["split"] == split:
                     self.songs.append({**song, "folder": number})
         if len(vocabularies) > 1:

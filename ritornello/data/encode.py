@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +20,8 @@ from ritornello.errors import MusicError
 from ritornello.music.bars import Bars, bars
 from ritornello.music.score import MusicWarning, Score, parse
 from ritornello.representations import build
-from ritornello.representations.base import Representation, Tokens
+from ritornello.representations.base import ONSET, Representation, Roll, Tokens
+from ritornello.representations.pianoroll import ROLLS
 
 STEPS = 12  # the grid that songs are quantised to, in steps a quarter
 ON_GRID = np.isin(np.arange(STEPS), (0, 3, 6, 9, 4, 8))  # sixteenths and eighth triplets
@@ -28,6 +30,8 @@ ON_GRID = np.isin(np.arange(STEPS), (0, 3, 6, 9, 4, 8))  # sixteenths and eighth
 class Filters(Config):
     """Which songs are kept. Every file that is not is named in the report, with the reason."""
 
+    files: str | None = None
+    """Only files whose name in the corpus fits this pattern, such as "mutopia/*"; none for all."""
     fewest_bars: int = Field(8, ge=1)
     most_bars: int = Field(512, ge=1, le=MOST_BARS)
     fewest_notes: int = Field(100, ge=1)
@@ -42,12 +46,17 @@ class Filters(Config):
     """How sure the choice of the melody track must be (see music.tracks.find_melody), where the representation needs
     one: from 0.5 on it is right nine times in ten."""
     most_tokens: int | None = Field(None, ge=1)
+    fewest_parts: int = Field(1, ge=1)
+    """Tracks of a piano roll that must have notes."""
     drop_copies: bool = True
     """Keep only the first of songs that agree note for note, up to transposition, tempo and instruments."""
 
     @classmethod
     def for_representation(cls, name: str) -> Filters:
-        """The filters that fit a representation: the six-track ones are in 4/4 throughout, and have a lead."""
+        """The filters that fit a representation: six tracks are in 4/4 throughout, and have a lead; rolls may be short,
+        and a chorale has all of its voices."""
+        if name in ROLLS:
+            return cls(fewest_bars=2, fewest_notes=16, fewest_parts=len(ROLLS[name].tracks))
         return cls(metre="4/4", least_melody=0.4) if name.startswith("museformer") else cls()
 
 
@@ -55,7 +64,7 @@ class Filters(Config):
 class Encoded:
     """An accepted song."""
 
-    tokens: Tokens
+    song: Tokens | Roll
     notes: int
     bars: int
     sketch: Sketch = field(repr=False)
@@ -63,7 +72,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A corpus's entry → the song as tokens, or why it is dropped."""
+    """A corpus's entry → the song as tokens or a roll, or why it is dropped."""
 
     representation: str
     filters: Filters
@@ -75,11 +84,12 @@ class Encoder:
             outcome = self._encode(entry)
         if caught and isinstance(outcome, Encoded):
             said = [str(warning.message) for warning in caught]
-            tokens = replace(outcome.tokens, meta={**outcome.tokens.meta, "warnings": said})
-            return replace(outcome, tokens=tokens)
+            return replace(outcome, song=replace(outcome.song, meta={**outcome.song.meta, "warnings": said}))
         return outcome
 
     def _encode(self, entry: Entry) -> Encoded | Failure:
+        if self.filters.files and not fnmatch(entry.name, self.filters.files):
+            return Failure("not asked for", f"does not fit {self.filters.files}")
         if entry.data is None:
             return Failure("cannot be read", entry.problem or "has no content")
         try:
@@ -89,13 +99,13 @@ class Encoder:
         if dropped := judge(score, self.filters):
             return dropped
         try:
-            tokens = self._built.encode(score)
+            song: Tokens | Roll = self._built.encode(score)
         except MusicError as error:
             return Failure("does not fit the representation", str(error))
-        if dropped := judge_tokens(tokens, self.filters):
+        if dropped := judge_encoded(song, self.filters):
             return dropped
-        count = int(tokens.bars[-1]) + 1
-        return Encoded(tokens, self._count_notes(tokens.ids), int(tokens.meta.get("bars", count)), sketch(score))
+        notes = int((song.cells == ONSET).sum()) if isinstance(song, Roll) else self._count_notes(song.ids)
+        return Encoded(song, notes, int(song.meta.get("bars", int(song.bars[-1]) + 1)), sketch(score))
 
     @cached_property
     def _built(self) -> Representation:
@@ -154,14 +164,16 @@ def _judge_metre(grid: Bars, first: int, count: int, metre: str | None) -> Failu
     return Failure("in another metre", detail)
 
 
-def judge_tokens(tokens: Tokens, filters: Filters) -> Failure | None:
+def judge_encoded(song: Tokens | Roll, filters: Filters) -> Failure | None:
     """Why a song is dropped once it is encoded, or None."""
-    if filters.most_tokens is not None and len(tokens.ids) > filters.most_tokens:
-        detail = f"makes {len(tokens.ids):,} tokens; at most {filters.most_tokens:,} are wanted"
+    if filters.most_tokens is not None and len(song) > filters.most_tokens:
+        detail = f"makes {len(song):,} tokens; at most {filters.most_tokens:,} are wanted"
         return Failure("too many tokens", detail)
-    if tokens.bars[-1] >= MOST_BARS:
-        return Failure("too long", f"has {tokens.bars[-1] + 1:,} bars; at most {MOST_BARS:,} can be stored")
-    sure = tokens.meta.get("melody_confidence")
+    if song.bars[-1] >= MOST_BARS:
+        return Failure("too long", f"has {song.bars[-1] + 1:,} bars; at most {MOST_BARS:,} can be stored")
+    if isinstance(song, Roll) and (parts := int(song.cells.any(axis=(1, 2)).sum())) < filters.fewest_parts:
+        return Failure("too few parts", f"has {parts} parts; at least {filters.fewest_parts} are wanted")
+    sure = song.meta.get("melody_confidence")
     if sure is not None and sure < filters.least_melody:
         detail = f"has a melody found with a confidence of {sure:.2f}; {filters.least_melody:.2f} is wanted"
         return Failure("melody unclear", detail)

@@ -1,8 +1,8 @@
-"""A corpus of MIDI files → tokens on disk, once, in parallel, with a report of what was dropped and why.
+"""A corpus of MIDI files → tokens or rolls on disk, once, in parallel, with a report of what was dropped and why.
 
     <out>/settings.json     what the shards were made with; a folder never mixes two settings
     <out>/shards/*          see `shards`: the songs of 256 files each
-    <out>/songs.jsonl       a line a song: file, shard, row, tokens, bars, notes, split, cluster, meta
+    <out>/songs.jsonl       a line a song: file, shard, row, tokens (or steps), bars, notes, split, cluster, meta
     <out>/vocabulary.json   what the ids mean
     <out>/corpus.json       representation, licence, counts, token statistics
     <out>/report.md, .json  what was accepted and dropped, with reasons and examples
@@ -34,6 +34,7 @@ from ritornello.data.split import Sketch, assign, clusters
 from ritornello.data.workers import Failure, run
 from ritornello.errors import MusicError
 from ritornello.representations import build
+from ritornello.representations.base import Roll
 
 FORMAT = 1  # of what is written
 FILES_PER_SHARD = 256
@@ -175,17 +176,17 @@ def _save(stem: Path, key: str, entries: list[Entry], outcomes: list[Encoded | F
                 "file": entry.name,
                 "shard": stem.name,
                 "row": row,
-                "tokens": len(outcome.tokens.ids),
+                "steps" if isinstance(outcome.song, Roll) else "tokens": len(outcome.song),
                 "bars": outcome.bars,
                 "notes": outcome.notes,
                 "split": entry.split,
                 "cluster": entry.cluster,
-                "meta": outcome.tokens.meta,
+                "meta": outcome.song.meta,
                 "content": outcome.sketch.content,
             }
         )
         row += 1
-    save_shard(stem, [s.tokens for s in songs], [s.sketch.hashes for s in songs], {"key": key, "files": files})
+    save_shard(stem, [s.song for s in songs], [s.sketch.hashes for s in songs], {"key": key, "files": files})
 
 
 # ---- what is common to all -------------------------------------------------------------------------------------------

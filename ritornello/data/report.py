@@ -49,9 +49,10 @@ class Report:
         lines = [f"# {self.corpus}: {self.songs:,} of {self.files:,} files accepted", ""]
         for split, counts in self.statistics["splits"].items():
             lines.append(f"- {split}: " + ", ".join(f"{value:,} {what}" for what, value in counts.items()))
-        each = [f"{value:,} tokens {what}" for what, value in self.statistics["tokens"].items()]
-        shares = [f"{family} {share:.1%}" for family, share in self.statistics["families"].items()]
-        lines += [f"- {', '.join(each)}", f"- tokens by family: {', '.join(shares)}"]
+        unit = "tokens" if "tokens" in self.statistics else "steps"
+        lines.append("- " + ", ".join(f"{value:,} {unit} {what}" for what, value in self.statistics[unit].items()))
+        if shares := [f"{family} {share:.1%}" for family, share in self.statistics["families"].items()]:
+            lines.append(f"- tokens by family: {', '.join(shares)}")
         for reason, count in self.reasons.items():
             examples = [drop for drop in self.dropped if drop["reason"] == reason][:EXAMPLES]
             lines += ["", f"## Dropped: {reason} ({count:,})", ""]
@@ -63,22 +64,23 @@ class Report:
 
 
 def statistics(shards: Path, songs: list[dict[str, Any]], vocabulary: Vocabulary) -> dict[str, Any]:
-    """Counts by split, tokens a note, a bar and a song, and the share of every family of tokens."""
-    what = ("tokens", "bars", "notes")
+    """Counts by split, tokens (of rolls: steps) a note, a bar and a song, and the share of every family of tokens."""
+    unit = "steps" if songs and "steps" in songs[0] else "tokens"
+    what = (unit, "bars", "notes")
     splits = {}
     for split in ("train", "valid", "test"):
         chosen = [song for song in songs if song["split"] == split]
         splits[split] = {"songs": len(chosen), **{name: sum(song[name] for song in chosen) for name in what}}
     total = {name: sum(counts[name] for counts in splits.values()) for name in ("songs", *what)}
     families = np.zeros(len(vocabulary.families))
-    for name in sorted({song["shard"] for song in songs}):
+    for name in sorted({song["shard"] for song in songs} if unit == "tokens" else ()):
         ids = load_shard(shards / name, ["ids"])["ids"]
         counts = np.bincount(ids, minlength=vocabulary.size)
         families += np.bincount(vocabulary.family_of, weights=counts, minlength=len(families))
     return {
         "splits": splits,
-        "tokens": {
-            f"a {name}": round(total["tokens"] / max(1, total[f"{name}s"]), 2) for name in ("note", "bar", "song")
+        unit: {
+            f"a {name}": round(total[unit] / max(1, total[f"{name}s"]), 2) for name in ("note", "bar", "song")
         },
         "families": {
             name: round(float(count / max(1.0, families.sum())), 6)

@@ -7,10 +7,12 @@ from functools import cache, partial
 
 from ritornello.errors import MusicError
 from ritornello.representations.base import Representation
+from ritornello.representations.pianoroll import ROLLS, PianoRoll
 from ritornello.representations.remi import CONFIGS, Remi
 
 REPRESENTATIONS: dict[str, Callable[[], Representation]] = {
-    name: partial(Remi, config) for name, config in CONFIGS.items()
+    **{name: partial(Remi, config) for name, config in CONFIGS.items()},
+    **{name: partial(PianoRoll, config) for name, config in ROLLS.items()},
 }
 
 

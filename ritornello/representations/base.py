@@ -26,21 +26,38 @@ class Tokens:
         return len(self.ids)
 
 
+SILENT, HELD, ONSET = 0, 1, 2  # what a cell of a Roll can be
+
+
+@dataclass(frozen=True, eq=False)
+class Roll:
+    """One encoded song of n steps of a sixteenth: what every key of every track does at every step."""
+
+    cells: NDArray[np.uint8]  # [tracks, n, 128]: SILENT, HELD (goes on sounding) or ONSET
+    bars: NDArray[np.int32]  # [n]: the musical bar of every step, from 0; a pickup is a bar, shorter than the others
+    meta: dict[str, Any] = field(default_factory=dict)  # JSON-able: tempo, metre, programs, transposition …
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+
 class Representation(Protocol):
-    """Score ⇄ Tokens. `decode(encode(score)) == normalise(score)`, note for note, for every score it accepts."""
+    """Score ⇄ Tokens or Roll: `decode(encode(score)) == normalise(score)`, note for note, for all that it accepts."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def vocabulary(self) -> Vocabulary: ...
-
-    def encode(self, score: Score) -> Tokens:
-        """Raises MusicError where the representation cannot hold the score."""
+    def vocabulary(self) -> Vocabulary:
+        """What the ids of Tokens mean. That of a Roll has no events."""
         ...
 
-    def decode(self, tokens: Tokens) -> Score:
-        """Raises MusicError where the tokens are not well-formed."""
+    def encode(self, score: Score) -> Any:
+        """Tokens or a Roll. Raises MusicError where the representation cannot hold the score."""
+        ...
+
+    def decode(self, encoded: Any) -> Score:
+        """Raises MusicError where the Tokens are not well-formed; a Roll always is."""
         ...
 
     def normalise(self, score: Score) -> Score:
