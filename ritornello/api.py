@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ritornello.config import Config
 from ritornello.errors import ConfigError
-from ritornello.generate import Draft, Request, finish, generate
+from ritornello.generate import Draft
+from ritornello.generate_rolls import RollDraft
 from ritornello.layers.step import Precision
 from ritornello.models.base import DecoderLM
-from ritornello.run import Run
+from ritornello.run import Run, drafts
 from ritornello.song import Song
 
 
 @dataclass(frozen=True)
 class Player:
-    """A loaded model. Wishes are `Request`'s: bars, seed, temperature, tempo, key, instruments, prompt ..."""
+    """A loaded model. Wishes are `Request`'s: bars, seed, temperature, tempo, key, instruments, prompt ..., or those of
+    the family's own `Controls`: `run.wishes` is the class."""
 
     run: Run
 
@@ -29,11 +32,12 @@ class Player:
 
     def songs(self, **wishes: Any) -> list[Song]:
         """`count` songs in one batch."""
-        return finish(self.drafts(Request(**wishes)))
+        *_, last = self.drafts(self.run.wishes(**wishes))
+        return last.songs()
 
-    def drafts(self, request: Request) -> Iterator[Draft]:
-        """The songs as they grow, bar by bar."""
-        return generate(self.run.decoder, self.run.representation, request)
+    def drafts(self, request: Config) -> Iterator[Draft] | Iterator[RollDraft]:
+        """The songs as they grow; `request` is a `run.wishes`."""
+        return drafts(self.run, request)
 
 
 def load(

@@ -29,13 +29,18 @@ from torch import Tensor, nn
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate
 from ritornello.data.dataset import Batches, TokenDataset, whole_songs
+from ritornello.data.rolls import RollBatch, RollDataset, Windows, spread
+from ritornello.data.rolls import collate as collate_rolls
 from ritornello.errors import ConfigError, RitornelloError
-from ritornello.generate import Request, finish, generate
+from ritornello.generate import Draft, Request, generate
+from ritornello.generate_rolls import RollDraft, generate_rolls
 from ritornello.models import family
-from ritornello.models.base import DecoderLM, Model
+from ritornello.models.base import Controls, DecoderLM, Model, RollModel
 from ritornello.representations import build
 from ritornello.representations.base import Representation
+from ritornello.representations.pianoroll import PianoRoll
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.song import Song
 from ritornello.train.log import Log
 from ritornello.train.loop import TrainConfig, train
 from ritornello.train.optim import make_optimizers
@@ -49,6 +54,7 @@ class DataConfig(Config):
     folders: tuple[str, ...] = ()
     """Prepared corpora (see `ritornello prepare`), read one after another."""
     validation_songs: int = 32
+    """Of piano rolls: windows."""
     validation_tokens: int = 5120
 
 
@@ -80,16 +86,18 @@ class Run:
             raise ConfigError(f"{folder}: its vocabulary is not that of the representation {config.representation}.")
         module, model_class = family(config.family)
         settings = module.Config.from_dict(config.model, f"the [model] table of {config.family}")
+        rolls = isinstance(representation, PianoRoll)
+        if rolls != issubclass(model_class, RollModel):
+            kind = "piano rolls" if issubclass(model_class, RollModel) else "tokens"
+            raise ConfigError(f"representation = {config.representation}: a {config.family} learns from {kind}.")
         torch.manual_seed(config.train.seed)
-        return Run(folder, config, representation, model_class(settings, representation.vocabulary))
+        what = representation.tracks if rolls else representation.vocabulary
+        return Run(folder, config, representation, model_class(settings, what))
 
     @staticmethod
     def open(name: str | Path, device: str = "cpu") -> Run:
         """Open a pretrained run by its name, or any run by its folder. Raises RitornelloError where there is none."""
-        folder = PRETRAINED / str(name) if (PRETRAINED / str(name) / "config.toml").exists() else Path(name)
-        if not (folder / "config.toml").exists():
-            shipped = ", ".join(sorted(p.parent.name for p in PRETRAINED.glob("*/config.toml"))) or "none"
-            raise RitornelloError(f"{name} is neither a run's folder nor a model that ships (these are: {shipped}).")
+        folder = _folder(name)
         config = RunConfig.from_toml(folder / "config.toml")
         vocabulary = Vocabulary.from_json((folder / "vocabulary.json").read_text())
         run = Run.create(config, folder, vocabulary)
@@ -104,9 +112,29 @@ class Run:
             raise RitornelloError(f"{self.folder}: a {self.config.family} does not write token by token.")
         return self.model
 
+    @property
+    def player(self) -> RollModel:
+        """The model, as one that plays piano rolls. Raises RitornelloError for another kind."""
+        if not isinstance(self.model, RollModel):
+            raise RitornelloError(f"{self.folder}: a {self.config.family} does not write piano rolls.")
+        return self.model
+
+    @property
+    def wishes(self) -> type[Config]:
+        """What one may ask of the model."""
+        return _wishes(self.config)
+
+    def dataset(self, split: str) -> TokenDataset | RollDataset:
+        """What it learns from, or one of the other splits."""
+        if isinstance(self.model, RollModel):
+            return RollDataset(self.config.data.folders, split, self.config.representation)
+        return TokenDataset(self.config.data.folders, split)
+
     def _load_weights(self, path: Path) -> None:
         try:
-            weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+            halves = (torch.float16, torch.bfloat16)
+            loaded = load_file(path).items()
+            weights = {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in loaded}
             self.model.load_state_dict(weights)
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -118,8 +146,29 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.toml").write_text(self.config.to_toml())
         (folder / "vocabulary.json").write_text(self.representation.vocabulary.to_json())
-        weights = {name: tensor.detach().to(dtype).contiguous() for name, tensor in self.model.state_dict().items()}
+        weights = {
+            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().contiguous()
+            for name, tensor in self.model.state_dict().items()
+        }
         _write_tensors(folder / "model.safetensors", weights, {})
+
+
+def wishes_of(name: str | Path) -> type[Config]:
+    """What one may ask of a run, without loading its weights. Raises RitornelloError where there is none."""
+    return _wishes(RunConfig.from_toml(_folder(name) / "config.toml"))
+
+
+def _wishes(config: RunConfig) -> type[Config]:
+    """The family's own Controls, or the Request that models of tokens share."""
+    return getattr(family(config.family)[0], "Controls", Request)
+
+
+def _folder(name: str | Path) -> Path:
+    folder = PRETRAINED / str(name) if (PRETRAINED / str(name) / "config.toml").exists() else Path(name)
+    if not (folder / "config.toml").exists():
+        shipped = ", ".join(sorted(p.parent.name for p in PRETRAINED.glob("*/config.toml"))) or "none"
+        raise RitornelloError(f"{name} is neither a run's folder nor a model that ships (these are: {shipped}).")
+    return folder
 
 
 # Checkpoints
@@ -190,16 +239,16 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
     with _processes() as (rank, world):
         run = Run.create(config, folder)
         run.model.to(device)
-        optimizers = make_optimizers(dict(run.model.named_parameters()), config.train)
+        moved = {name: p for name, p in run.model.named_parameters() if p.requires_grad}
+        optimizers = make_optimizers(moved, config.train)
         start = load_checkpoint(run, optimizers)
-        dataset = TokenDataset(config.data.folders, "train")
-        validation = TokenDataset(config.data.folders, "valid")
+        dataset, validation = run.dataset("train"), run.dataset("valid")
         log = None
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             run.save()
             log = Log(folder / "metrics.jsonl", config.train.steps, start)
-        batch_at = _batches(dataset, config.train, rank, world, device)
+        batch_at = _batches(run, dataset, rank, world, device)
         for measured in train(run.model, optimizers, batch_at, config.train, start):
             if log is None:
                 continue
@@ -217,10 +266,29 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
         return run
 
 
-@torch.no_grad()
-def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, float]:
-    """Mean nats a token on the validation songs, from their start, cut at `validation_tokens`."""
+def validate(run: Run, dataset: TokenDataset | RollDataset, device: str = "cpu") -> dict[str, float]:
+    """On the validation songs: mean nats a token, from their start, cut at `validation_tokens`; or what the model
+    measures on windows of piano rolls."""
     run.model.eval()
+    measured = (
+        _validate_rolls(run, dataset, device) if isinstance(dataset, RollDataset) else _nats(run, dataset, device)
+    )
+    run.model.train()
+    return measured
+
+
+def _measure(run: Run, dataset: Any, device: str) -> dict[str, float]:
+    model, steps = run.player, run.config.train.stages[-1][1]
+    windows = spread(dataset, steps, run.config.data.validation_songs, model.bar, model.hop)
+    if not windows:
+        return {}
+    torch.manual_seed(0)
+    measured = model.measure(collate_rolls(windows).to(device))
+    return {f"valid_{name}": float(value) for name, value in measured.items()}
+
+
+@torch.no_grad()
+def _nats(run: Run, dataset: Any, device: str) -> dict[str, float]:
     data, total, tokens = run.config.data, 0.0, 0
     for songs in whole_songs(dataset, 16_384, data.validation_tokens, data.validation_songs):
         batch = collate(songs).to(device)
@@ -228,28 +296,53 @@ def validate(run: Run, dataset: TokenDataset, device: str = "cpu") -> dict[str, 
         with torch.autocast(device, torch.bfloat16, enabled=run.config.train.precision == "bfloat16"):
             total += float(run.model.loss(batch)["loss"]) * predicted
         tokens += predicted
-    run.model.train()
     nats = total / tokens
     return {"valid_loss": nats, "valid_perplexity": math.exp(nats)}
 
 
+def play(run: Run, wishes: Config) -> list[Song]:
+    """The songs that the wishes (`run.wishes`) ask for."""
+    *_, last = drafts(run, wishes)
+    return last.songs()
+
+
+def drafts(run: Run, wishes: Config) -> Iterator[Draft] | Iterator[RollDraft]:
+    """The same, as they grow."""
+    if isinstance(run.model, RollModel):
+        assert isinstance(wishes, Controls)
+        return generate_rolls(run.model, run.representation, wishes)
+    assert isinstance(wishes, Request)
+    return generate(run.decoder, run.representation, wishes)
+
+
 def _sample(run: Run, step: int) -> Path:
-    """A song of sixteen bars as the model writes it now, for the ear."""
-    (song,) = finish(generate(run.decoder, run.representation, Request(bars=16)))
+    """A song (of tokens: sixteen bars) as the model writes it now, for the ear."""
+    (song,) = play(run, run.wishes() if isinstance(run.model, RollModel) else Request(bars=16))
     path = run.folder / "samples" / f"{step:07d}.mid"
     path.parent.mkdir(exist_ok=True)
     return song.write(path)
 
 
-def _batches(dataset: TokenDataset, config: TrainConfig, rank: int, world: int, device: str) -> Any:
-    """step → this process's TokenBatch, from the stage that the step falls in."""
-    stages = {
-        first: Batches(dataset, tokens, crop, config.seed + first, rank, world) for first, crop, tokens in config.stages
-    }
+def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: int, device: str) -> Any:
+    """step → this process's TokenBatch or RollBatch, from the stage that the step falls in."""
 
-    def batch_at(step: int) -> TokenBatch:
+    def stage(first: int, length: int, size: int) -> Batches | Windows:
+        seed = run.config.train.seed + first
+        if not isinstance(dataset, RollDataset):
+            return Batches(dataset, size, length, seed, rank, world)
+        model = run.player
+        if model.window not in (None, length):
+            raise ConfigError(
+                f"train.stages: a {run.config.family} takes windows of {model.window} steps, not {length}."
+            )
+        return Windows(dataset, length, size, model.bar, model.hop, seed=seed, rank=rank, world_size=world)
+
+    stages = {first: stage(first, length, size) for first, length, size in run.config.train.stages}
+
+    def batch_at(step: int) -> TokenBatch | RollBatch:
         first = max(begin for begin in stages if begin <= step)
-        return collate(stages[first][step - first]).to(device)
+        found = stages[first][step - first]
+        return (collate if isinstance(dataset, TokenDataset) else collate_rolls)(found).to(device)
 
     return batch_at
 

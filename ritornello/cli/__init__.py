@@ -55,7 +55,9 @@ def _verb(verb: str, flags: Sequence[str]) -> None:
         raise RitornelloError(f"there is no verb {verb}; {hint}.")
     import tyro
 
-    tyro.cli(import_module(f"ritornello.cli.{verb}").main, prog=f"ritornello {verb}", args=flags)
+    module = import_module(f"ritornello.cli.{verb}")
+    main = module.main_for(flags) if hasattr(module, "main_for") else module.main
+    tyro.cli(main, prog=f"ritornello {verb}", args=flags)
 
 
 def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

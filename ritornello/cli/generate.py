@@ -1,17 +1,19 @@
-"""`ritornello generate --bars 64 --key "A minor" -o night.mid`"""
+"""`ritornello generate --bars 64 --key "A minor" -o night.mid`, `ritornello generate --run musegan --help`"""
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from ritornello.errors import MusicError
-from ritornello.generate import Draft, Request
+from ritornello.generate import Request
 from ritornello.song import Song
 
 
@@ -37,16 +39,43 @@ def main(
     """
     from ritornello.api import load
 
-    last: Draft | None = None
+    last: Any = None  # a Draft, or a RollDraft
     try:
         with _progress() as progress:
-            task = progress.add_task("loading", total=request.bars)
+            task = progress.add_task("loading", total=getattr(request, "bars", None))
             drafts = load(run, device, writing).drafts(request)
             for last in drafts:
                 progress.update(task, completed=last.bars, description=f"bar {last.bars}")
     finally:  # stopped half-way, what is written of the songs is kept
         for song in last.songs() if last and last.bars else []:
             keep(song, file_of(out, song.seed, request.count), sound, picture)
+
+
+def main_for(flags: Sequence[str]) -> Callable[..., None]:
+    """`main`, with the flags of the run that --run names."""
+    return with_wishes(main, flags)
+
+
+def with_wishes(verb: Callable[..., None], flags: Sequence[str], **defaults: Any) -> Callable[..., None]:
+    """A verb whose `request` is what the run that --run names can be asked for: a family may have its own wishes."""
+    from ritornello.run import wishes_of
+
+    named = [flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag == "--run"]
+    named += [flag.partition("=")[2] for flag in flags if flag.startswith("--run=")]
+    wishes = wishes_of(named[-1]) if named else Request
+    if wishes is Request:
+        return verb
+
+    def specialised(**values: Any) -> None:
+        verb(**values)
+
+    signature = inspect.signature(verb, eval_str=True)
+    own = signature.parameters["request"].replace(annotation=OmitArgPrefixes[wishes], default=wishes(**defaults))
+    parameters = [own if p.name == "request" else p for p in signature.parameters.values()]
+    specialised.__doc__ = verb.__doc__
+    specialised.__annotations__ = {p.name: p.annotation for p in parameters}
+    specialised.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return specialised
 
 
 def file_of(out: Path, seed: int, count: int) -> Path:

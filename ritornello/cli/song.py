@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,3 +30,8 @@ def main(
         device: cpu or cuda.
     """
     generate.main(request, run, out, sound=True, picture=True, device=device)
+
+
+def main_for(flags: Sequence[str]) -> Callable[..., None]:
+    """`main`, with the flags of the run that --run names."""
+    return generate.with_wishes(main, flags, seed=A_SONG.seed)

@@ -34,7 +34,7 @@ class Source:
     licence: str
     clusters: tuple[str, ...] = ("cluster",)  # columns of its manifest that tell which files are one piece of music
     family: str = ""  # corpora of one family share their clusters: POP909 and its corrected form are the same songs
-    held_out: dict[str, str] = field(default_factory=dict)  # cluster → split of what is not for training, where we chose
+    held_out: dict[str, str] = field(default_factory=dict)  # cluster → split, where the choice is ours
 
 
 SOURCES = {
@@ -47,8 +47,8 @@ SOURCES = {
         "Mutopia: public domain, two suites CC BY-SA 3.0; Grossman: none stated",
         ("suite", "movement"),
         held_out={
-            **{name: "valid" for name in ("2/gigue", "4/sarabande", "6/gavotte")},
-            **{name: "test" for name in ("1/courante", "3/bourree", "5/gigue")},
+            **dict.fromkeys(("2/gigue", "4/sarabande", "6/gavotte"), "valid"),
+            **dict.fromkeys(("1/courante", "3/bourree", "5/gigue"), "test"),
         },
     ),
     "nottingham": Source("British and American folk tunes: melody and chords", "GPL-3"),

@@ -79,9 +79,7 @@ def statistics(shards: Path, songs: list[dict[str, Any]], vocabulary: Vocabulary
         families += np.bincount(vocabulary.family_of, weights=counts, minlength=len(families))
     return {
         "splits": splits,
-        unit: {
-            f"a {name}": round(total[unit] / max(1, total[f"{name}s"]), 2) for name in ("note", "bar", "song")
-        },
+        unit: {f"a {name}": round(total[unit] / max(1, total[f"{name}s"]), 2) for name in ("note", "bar", "song")},
         "families": {
             name: round(float(count / max(1.0, families.sum())), 6)
             for name, count in zip(vocabulary.families, families, strict=True)

@@ -19,7 +19,6 @@ from torch import Tensor
 from ritornello.data.shards import ROLL_ARRAYS, load_shard, roll_of
 from ritornello.errors import MusicError
 from ritornello.representations.base import Roll
-from ritornello.representations.pianoroll import STEPS
 
 SPLITS = ("train", "valid", "test")
 KEYS = range(-5, 7)  # semitones that bring a song into each of the twelve keys
@@ -93,7 +92,7 @@ class RollDataset(Sequence[Roll]):
             shards: dict[str, dict[str, np.ndarray]] = {}
             for song in map(json.loads, _text(folder, "songs.jsonl").splitlines()):
                 if "steps" not in song:
-                    raise MusicError(f"{folder} holds tokens, where piano rolls are expected; prepare it for this model.")
+                    raise MusicError(f"{folder} holds tokens, where rolls are expected; prepare it for this model.")
                 if split is not None and song["split"] != split:
                     continue
                 if song["shard"] not in shards:
@@ -136,7 +135,11 @@ def starts(roll: Roll, steps: int, bar: int | None = None, hop: int | None = Non
     """
     lines = np.flatnonzero(np.append(True, roll.bars[1:] != roll.bars[:-1]))
     lengths = np.diff(np.append(lines, len(roll)))
-    found = lines if hop is None else np.concatenate([np.arange(a, a + n, hop) for a, n in zip(lines, lengths, strict=True)])
+    found = (
+        lines
+        if hop is None
+        else np.concatenate([np.arange(a, a + n, hop) for a, n in zip(lines, lengths, strict=True)])
+    )
     found = found[found + steps <= len(roll)]
     if bar is not None:
         odd = np.cumsum(np.append(0, np.repeat(lengths != bar, lengths)))  # steps so far in bars of another length
@@ -150,7 +153,9 @@ def transpose(roll: Roll, semitones: int) -> Roll:
     cells = np.zeros_like(roll.cells)
     low, high = max(0, semitones), 128 + min(0, semitones)
     cells[:, :, low:high] = roll.cells[:, :, low - semitones : high - semitones]
-    return replace(roll, cells=cells, meta={**roll.meta, "transposition": roll.meta.get("transposition", 0) + semitones})
+    return replace(
+        roll, cells=cells, meta={**roll.meta, "transposition": roll.meta.get("transposition", 0) + semitones}
+    )
 
 
 def ranges(rolls: Sequence[Roll]) -> np.ndarray:
@@ -241,6 +246,3 @@ def spread(
     if count is None or count >= len(found):
         return found
     return [found[i * len(found) // count] for i in range(count)]
-
-
-BEAT = STEPS  # steps of a quarter: the `hop` of windows on the beat

@@ -11,7 +11,7 @@
 
 A shard of piano rolls holds instead
 
-    00007.cells.npy           int32[cells]       what sounds: ((step * tracks + track) * 128 + key) * 2, + 1 for an onset
+    00007.cells.npy           int32[cells]       what sounds: ((step * tracks + track) * 128 + key) * 2 + (1: onset)
     00007.bars.npy            int16[steps]       the musical bar of every step
     00007.cell_offsets.npy    int64[songs + 1]
     00007.step_offsets.npy    int64[songs + 1]

@@ -8,6 +8,7 @@ from types import ModuleType
 from ritornello.errors import ConfigError
 
 FAMILIES = {
+    "conv_gru_vae": "ritornello.models.conv_gru_vae:Model",
     "museformer": "ritornello.models.museformer:Museformer",
     "music_transformer": "ritornello.models.music_transformer:MusicTransformer",
     "transformer_xl": "ritornello.models.transformer_xl:TransformerXL",

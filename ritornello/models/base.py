@@ -1,22 +1,27 @@
-"""What every model is (`Model`), and the shell that the token models share (`DecoderLM`)."""
+"""What every model is (`Model`), the shell that the token models share (`DecoderLM`), and the models of piano rolls
+(`RollModel`), each with what one may ask of it (`Controls`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch
+from ritornello.data.rolls import RollBatch
 from ritornello.layers import step
 from ritornello.layers.step import Precision, PreNormBlock, Step
+from ritornello.representations.base import Roll
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.sampling.noise import Noise
 
 COUNTDOWN = 32  # bars left in the song are told up to this many; 0 means not known
 
@@ -28,6 +33,52 @@ class Model(nn.Module):
 
     def loss(self, batch: Any, step: int = 0, player: str = "model") -> dict[str, Tensor]:
         """Named terms of a batch; "loss" is what training makes small, the others are logged."""
+        raise NotImplementedError
+
+    def after(self, step: int) -> None:
+        """What is done once the weights have moved in training step `step`: a running mean of them, for example."""
+
+
+class Controls(Config):
+    """What a musician may ask of any model of piano rolls; a family adds its own. Flags are made of it."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    """The same seed and wishes give the same piece; of several pieces, the next ones have the next seeds."""
+    count: int = Field(1, ge=1, le=1024)
+    """How many pieces, in one batch."""
+    tempo: float = Field(80.0, ge=10, le=400)
+    """Quarters a minute."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """MIDI files that `RollModel.sample` is to be given as rolls."""
+        return ()
+
+
+class RollModel(Model):
+    """A model of piano rolls, such as a VAE, a GAN or a diffusion model. It can play, too: `sample`.
+
+    A family's module holds its `Config`, its `Controls` and its model class, made as `model(config, tracks)`.
+    """
+
+    window: int | None = None
+    """Steps of the windows that it learns from, where these are fixed; else the training's stages say."""
+    bar: int | None = None
+    """It learns only from bars of so many steps; None for any."""
+    hop: int | None = None
+    """Steps between the places where windows may start, from every bar line; None for bar lines only."""
+
+    def measure(self, batch: RollBatch) -> dict[str, Tensor]:
+        """Named figures of held-out windows, means over them. By default the loss's terms."""
+        with torch.no_grad():
+            return self.loss(batch, 2**31, next(iter(self.players)))
+
+    def sample(self, controls: Any, noise: Noise, rolls: Sequence[Roll] = ()) -> Iterator[RollBatch]:
+        """Drafts of len(noise) pieces, the last of which are the pieces. `rolls` are those of `controls.files`.
+
+        Row i depends on nothing but the controls, the rolls and row i of the noise. Raises ConfigError for a wish that
+        cannot be met.
+        """
         raise NotImplementedError
 
 

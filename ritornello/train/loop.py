@@ -18,7 +18,8 @@ class TrainConfig(OptimConfig):
 
     steps: int = 100_000
     stages: tuple[tuple[int, int, int], ...] = ((0, 4096, 8192),)
-    """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn."""
+    """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn. Of
+    piano rolls: (from step, steps of a window, steps of a batch)."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: int = 0
     log_every: int = 20
@@ -34,6 +35,7 @@ class Trainable(Protocol):
     players: ClassVar[dict[str, int]]
 
     def loss(self, batch: Any, step: int, player: str) -> dict[str, Tensor]: ...
+    def after(self, step: int) -> None: ...
     def train(self) -> Any: ...
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -76,6 +78,7 @@ def train(
                     optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
                 measured |= {name: float(value.detach()) for name, value in terms.items()}
+        model.after(step)
         tokens = int(batch.lengths.sum()) * (dist.get_world_size() if many else 1)
         seconds = time.perf_counter() - began
         yield {"step": step + 1, **measured, "lr": lr, "norm": float(norm), "tokens": tokens, "seconds": seconds}

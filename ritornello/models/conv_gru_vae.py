@@ -1,0 +1,184 @@
+"""A variational autoencoder of piano rolls (Kingma & Welling, 2014): short windows ⇄ points of a latent space.
+
+Encoder: 1-D convolutions along time see what is local, a bidirectional GRU what surrounds it; mean and log-variance of
+z follow. Decoder: Linear, ReLU, Linear, sigmoid: every cell at once, so that whatever it knows it knows from z. (With
+`decoder = "gru"` a GRU writes step by step and hears its own past: it can do without z, and training lets it.)
+
+    L = - Σ_t Σ_d [x log x̂ + (1 - x) log(1 - x̂)]  +  β Σ_i max(τ, KL_i)
+    KL_i = - 1/2 (1 + log σ_i² - μ_i² - σ_i²)
+
+x has two channels a key: an onset, and a note that goes on. β rises from 0 to 1 (warm-up); τ is what each dimension may
+tell for free, in nats, its KL being the mean over the batch (Kingma et al., 2016, "free bits").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from ritornello.config import Config as Settings
+from ritornello.data.rolls import RollBatch, collate
+from ritornello.data.rolls import window as window_of
+from ritornello.errors import ConfigError
+from ritornello.models.base import Controls as Wishes
+from ritornello.models.base import RollModel
+from ritornello.representations.base import HELD, ONSET, Roll
+from ritornello.sampling.noise import Noise
+
+
+class Config(Settings):
+    """Sizes and the weights of the loss."""
+
+    steps: int = Field(32, ge=4)
+    """Sixteenths of a window."""
+    lowest: int = Field(36, ge=0, le=127)
+    """The lowest key that is heard."""
+    keys: int = Field(48, ge=12, le=128)
+    latent: int = Field(64, ge=1)
+    hidden: int = 256
+    channels: int = 128
+    decoder: Literal["mlp", "gru"] = "mlp"
+    beta: float = 1.0
+    warmup: int = 1000
+    """Steps in which β rises to its value."""
+    free_nats: float = 0.05
+    """τ, nats a dimension."""
+
+
+class Controls(Wishes):
+    """A walk through the latent space: each phrase is one window, on the way from one point to another."""
+
+    phrases: int = Field(8, ge=1, le=256)
+    """Windows, one after another."""
+    start: Path | None = None
+    """A MIDI file whose first window the piece starts from; by default a random point."""
+    end: Path | None = None
+    """A MIDI file whose first window it goes to; by default a random point."""
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """How sure the model must be of a note for it to sound."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.start, self.end) if path)
+
+
+Cells = Float[Tensor, "batch cells steps"]  # cells: tracks × keys × (onset, held)
+
+
+class Model(RollModel):
+    """The autoencoder."""
+
+    hop = 4
+
+    def __init__(self, config: Config, tracks: int) -> None:
+        super().__init__()
+        self.config, self.tracks, self.window = config, tracks, config.steps
+        cells, hidden = tracks * config.keys * 2, config.hidden
+        self.convolutions = nn.Sequential(
+            nn.Conv1d(cells, config.channels, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv1d(config.channels, config.channels, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.encoder = nn.GRU(config.channels, hidden, batch_first=True, bidirectional=True)
+        self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
+        if config.decoder == "mlp":
+            self.decoder = nn.Sequential(
+                nn.Linear(config.latent, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, cells * config.steps)
+            )
+        else:
+            self.first = nn.Linear(config.latent, hidden)
+            self.decoder = nn.GRU(cells + config.latent, hidden, batch_first=True)
+            self.head = nn.Linear(hidden, cells)
+
+    # ---- what is heard, and what it tells ----------------------------------------------------------------------------
+
+    def hear(self, batch: RollBatch) -> Cells:
+        """Onsets and held cells of the keys that there are, 0 or 1."""
+        keys = slice(self.config.lowest, self.config.lowest + self.config.keys)
+        cells = batch.cells[..., keys].transpose(2, 3)  # batch, tracks, keys, steps
+        return torch.stack([cells == ONSET, cells == HELD], 2).flatten(1, 3).float()
+
+    def encode(self, x: Cells) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
+        """Mean and log-variance of q(z | x)."""
+        _, last = self.encoder(self.convolutions(x).transpose(1, 2))
+        mean, logvar = self.posterior(last.transpose(0, 1).flatten(1)).chunk(2, dim=-1)
+        return mean, logvar
+
+    def decode(self, z: Float[Tensor, "batch latent"], x: Cells | None = None) -> Cells:
+        """Logits of every cell; the GRU needs the past `x` that it goes on from."""
+        shape = (len(z), self.tracks * self.config.keys * 2, self.config.steps)
+        if self.config.decoder == "mlp":
+            return self.decoder(z).view(shape)
+        assert x is not None
+        past = F.pad(x, (1, -1)).transpose(1, 2)
+        heard, _ = self.decoder(torch.cat([past, z[:, None].expand(-1, shape[2], -1)], -1), self.first(z)[None])
+        return self.head(heard).transpose(1, 2)
+
+    def loss(self, batch: RollBatch, step: int = 0, player: str = "model") -> dict[str, Tensor]:
+        """Nats a window; "kl" is the true one, "bound" the evidence lower bound (β = 1, no free nats)."""
+        x = self.hear(batch)
+        mean, logvar = self.encode(x)
+        z = mean + (logvar / 2).exp() * torch.randn_like(mean) if self.training else mean
+        reconstruction = F.binary_cross_entropy_with_logits(self.decode(z, x), x, reduction="none").sum((1, 2)).mean()
+        kl = -(1 + logvar - mean.square() - logvar.exp()).mean(0) / 2  # [latent]
+        beta = self.config.beta * min(1.0, (step + 1) / max(1, self.config.warmup))
+        loss = reconstruction + beta * kl.clamp(min=self.config.free_nats).sum()
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum(), "bound": reconstruction + kl.sum()}
+
+    # ---- playing -----------------------------------------------------------------------------------------------------
+
+    def sample(self, controls: Controls, noise: Noise, rolls: Sequence[Roll] = ()) -> Iterator[RollBatch]:
+        """A draft after every phrase."""
+        ends = [noise.normal(self.config.latent) for _ in range(2)]
+        named = [i for i, path in enumerate((controls.start, controls.end)) if path]
+        for place, roll in zip(named, rolls, strict=True):
+            if len(roll) < self.config.steps:
+                raise ConfigError(
+                    f"A file has {len(roll)} sixteenths, and a window has {self.config.steps}; take another."
+                )
+            x = self.hear(collate([window_of(roll, 0, self.config.steps)]).to(noise.device))
+            ends[place] = self.encode(x)[0].expand(len(noise), -1)
+        parts = []
+        for phrase in range(controls.phrases):
+            z = between(ends[0], ends[1], phrase / max(1, controls.phrases - 1))
+            parts.append(self.write(z, controls.threshold))
+            cells = torch.cat(parts, 2)
+            bars = (torch.arange(cells.shape[2]) // 16).expand(len(noise), -1)
+            yield RollBatch(cells, bars, torch.full((len(noise),), cells.shape[2]))
+
+    def write(self, z: Float[Tensor, "batch latent"], threshold: float = 0.5) -> Tensor:
+        """Cells uint8[batch, tracks, steps, 128] of latent points: likely onsets, and what is likely held after one."""
+        if self.config.decoder == "mlp":
+            likely = self.decode(z).sigmoid()
+        else:
+            likely = z.new_zeros(len(z), self.tracks * self.config.keys * 2, self.config.steps)
+            for step in range(self.config.steps):
+                heard = (likely > threshold).float()
+                likely[:, :, step] = self.decode(z, heard).sigmoid()[:, :, step]
+        onset, held = likely.view(len(z), self.tracks, 2, self.config.keys, self.config.steps).unbind(2)
+        cells = torch.zeros(len(z), self.tracks, self.config.steps, 128, dtype=torch.uint8, device=z.device)
+        written = cells[..., self.config.lowest : self.config.lowest + self.config.keys]
+        sounding = torch.zeros_like(onset[..., 0], dtype=torch.bool)
+        for step in range(self.config.steps):
+            begins = (onset[..., step] > threshold) & (onset[..., step] >= held[..., step] * sounding)
+            goes_on = sounding & (held[..., step] > threshold) & ~begins
+            written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
+            sounding = begins | goes_on
+        return cells
+
+
+def between(
+    a: Float[Tensor, "batch latent"], b: Float[Tensor, "batch latent"], share: float
+) -> Float[Tensor, "batch latent"]:
+    """A point on the way from a to b, on the great circle: as far from the origin as points of the prior are."""
+    cosine = F.cosine_similarity(a, b, dim=-1).clamp(-1 + 1e-6, 1 - 1e-6)[:, None]
+    angle = cosine.acos()
+    return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
