@@ -1,4 +1,4 @@
-"""Every family, small: what the contract test goes through. A new family adds a row."""
+"""Every family, small: what the contract test goes through. A new family adds a row: of tokens, or of piano rolls."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 import torch
 
 from ritornello.data.batch import TokenBatch
+from ritornello.data.rolls import RollBatch
+from ritornello.data.rolls import collate as collate_rolls
 from ritornello.models import family
 from ritornello.representations import build
+from ritornello.representations.pianoroll import PianoRoll
+from tests.rolls import make_roll
 
 SIZES = {"layers": 2, "width": 32, "heads": 2, "feedforward": 64, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -28,13 +32,44 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer_xl-placed": {**SMALL["transformer_xl"], "bar_and_beat": True, "carry": 2, "countdown": True},
     "linear_transformer-bare": {**SMALL["linear_transformer"], "bar_and_beat": False, "carry": 2},
 }
+# Of piano rolls: (representation, settings), for windows of two bars
+ROLLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "conv_gru_vae": ("chorale", {"latent": 8, "hidden": 24, "channels": 16}),
+    "conv_gru_vae-gru": ("chorale", {"latent": 8, "hidden": 24, "channels": 16, "decoder": "gru"}),
+}
+EVERY = (*VARIANTS, *ROLLS)
 
 
 def make_model(variant: str, seed: int = 0, **changed: Any) -> Any:
     """A small, fresh model of a variant (the part before "-" names its family), with some settings changed."""
     module, model_class = family(variant.split("-")[0])
     torch.manual_seed(seed)
+    if variant in ROLLS:
+        representation, settings = ROLLS[variant]
+        return model_class(module.Config.from_dict({**settings, **changed}), _tracks(representation))
     return model_class(module.Config.from_dict({**VARIANTS[variant], **changed}), build("museformer").vocabulary)
+
+
+def _tracks(representation: str) -> int:
+    built = build(representation)
+    assert isinstance(built, PianoRoll)
+    return built.tracks
+
+
+def make_config(variant: str) -> dict[str, Any]:
+    """The same as the settings of a run."""
+    representation, settings = ROLLS.get(variant) or ("museformer", VARIANTS[variant])
+    return {"family": variant.split("-")[0], "representation": representation, "model": settings}
+
+
+def batch_for(variant: str) -> TokenBatch | RollBatch:
+    """What a variant learns from."""
+    return make_rolls() if variant in ROLLS else make_batch()
+
+
+def make_rolls(count: int = 4, bars: int = 2) -> RollBatch:
+    """Different chorales."""
+    return collate_rolls([make_roll(seed, bars) for seed in range(count)])
 
 
 def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0) -> TokenBatch:

@@ -8,18 +8,55 @@ from typing import Any
 import pytest
 import torch
 
+from ritornello.generate_rolls import generate_rolls
+from ritornello.models import family
+from ritornello.representations import build
 from ritornello.run import Run, RunConfig
-from tests.families import SMALL, VARIANTS, make_batch, make_model
+from tests.families import (
+    EVERY,
+    ROLLS,
+    SMALL,
+    VARIANTS,
+    batch_for,
+    make_batch,
+    make_config,
+    make_model,
+    make_rolls,
+)
+
+# Every family
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_loss_is_finite_and_reaches_every_parameter(variant: str):
+    """Each player moves something of its own, and together they move everything that learns."""
     model = make_model(variant)
-    loss = model.loss(make_batch())["loss"]
-    loss.backward()
-    assert loss.isfinite()
-    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert dead == []
+    reached: dict[str, set[str]] = {}
+    for player in model.players:
+        model.zero_grad(set_to_none=True)
+        loss = model.loss(batch_for(variant), 0, player)["loss"]
+        loss.backward()
+        assert loss.isfinite()
+        reached[player] = {
+            name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
+        }
+        assert not any(reached[player] & reached[other] for other in reached if other != player)
+    learning = {name for name, p in make_model(variant).named_parameters() if p.requires_grad}
+    assert learning - set().union(*reached.values()) == set()
+
+
+@pytest.mark.parametrize("variant", EVERY)
+def test_saved_and_opened_is_equal(variant: str, tmp_path):
+    run = Run.create(RunConfig.from_dict(make_config(variant)), tmp_path / "run")
+    run.save()
+    opened = Run.open(tmp_path / "run")
+    before, after = run.model.state_dict(), opened.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert opened.wishes is run.wishes
+
+
+# Those of tokens
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -117,7 +154,7 @@ def test_padding_changes_nothing(variant: str):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_saved_and_opened_is_equal(name: str, tmp_path):
+def test_opened_says_the_same(name: str, tmp_path):
     run = Run.create(RunConfig(family=name, representation="museformer", model=SMALL[name]), tmp_path / "run")
     run.save()
     opened = Run.open(tmp_path / "run")
@@ -125,3 +162,60 @@ def test_saved_and_opened_is_equal(name: str, tmp_path):
     run.model.eval()
     with torch.no_grad():
         torch.testing.assert_close(run.model(batch), opened.model(batch), atol=0, rtol=0)
+
+
+# Those of piano rolls
+
+
+def controls_of(variant: str, **wishes: Any) -> Any:
+    return family(variant.split("-")[0])[0].Controls(**wishes)
+
+
+def play(variant: str, **wishes: Any) -> list[Any]:
+    model, representation = make_model(variant), build(ROLLS[variant][0])
+    return list(generate_rolls(model, representation, controls_of(variant, **wishes)))
+
+
+@pytest.mark.parametrize("variant", [v for v in ROLLS if len(make_model(v).players) == 1])
+def test_a_model_of_rolls_overfits_a_batch(variant: str):
+    model, batch = make_model(variant), make_rolls(2)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    torch.manual_seed(0)
+    losses = []
+    for step in range(200):
+        losses.append(model.loss(batch, step)["loss"])
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert torch.stack(losses[-10:]).mean() < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("variant", ROLLS)
+def test_the_same_seed_is_the_same_piece(variant: str):
+    """Also in another batch: a piece is its own seed's."""
+    together, alone, other = (play(variant, seed=s, count=n)[-1] for s, n in ((5, 3), (6, 1), (7, 1)))
+    assert together.done
+    for name in ("cells", "bars"):
+        torch.testing.assert_close(getattr(together.rolls[1], name), getattr(alone.rolls[0], name), atol=0, rtol=0)
+    assert (alone.rolls[0].cells != other.rolls[0].cells).any()
+
+
+@pytest.mark.parametrize("variant", ROLLS)
+def test_a_piece_is_a_score_of_the_tempo_asked_for(variant: str, tmp_path):
+    drafts = play(variant, tempo=99.0)
+    assert [draft.done for draft in drafts] == [False] * (len(drafts) - 1) + [True]
+    assert drafts[-1].bars > 0
+    (song,) = drafts[-1].songs()
+    assert song.score.tempos[0].qpm == pytest.approx(99, abs=0.01)
+
+
+@pytest.mark.parametrize("variant", ROLLS)
+def test_held_out_windows_are_measured(variant: str):
+    """Without leaving gradients behind, and the same twice."""
+    model, batch = make_model(variant).eval(), make_rolls()
+    figures = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        figures.append({name: float(value) for name, value in model.measure(batch).items()})
+    assert figures[0] == figures[1]
+    assert all(p.grad is None for p in model.parameters())

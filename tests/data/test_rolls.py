@@ -53,7 +53,7 @@ def test_from_files_to_disk_and_back(tmp_path: Path):
     assert sum(splits) == 40
     report = json.loads((tmp_path / "rolls" / "report.json").read_text())
     assert report["dropped"][0]["reason"] == "too few parts"
-    assert "4.0 steps a note" in (tmp_path / "rolls" / "report.md").read_text()
+    assert "1.0 steps a note" in (tmp_path / "rolls" / "report.md").read_text()
     with pytest.raises(MusicError, match="prepared for 'chorale', and 'pianoroll' is expected"):
         RollDataset(tmp_path / "rolls", "train", "pianoroll")
     with pytest.raises(MusicError, match="holds piano rolls, where tokens are expected"):
