@@ -270,9 +270,7 @@ def validate(run: Run, dataset: TokenDataset | RollDataset, device: str = "cpu")
     """On the validation songs: mean nats a token, from their start, cut at `validation_tokens`; or what the model
     measures on windows of piano rolls."""
     run.model.eval()
-    measured = (
-        _validate_rolls(run, dataset, device) if isinstance(dataset, RollDataset) else _nats(run, dataset, device)
-    )
+    measured = (_measure if isinstance(dataset, RollDataset) else _nats)(run, dataset, device)
     run.model.train()
     return measured
 
@@ -341,8 +339,9 @@ def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: in
 
     def batch_at(step: int) -> TokenBatch | RollBatch:
         first = max(begin for begin in stages if begin <= step)
-        found = stages[first][step - first]
-        return (collate if isinstance(dataset, TokenDataset) else collate_rolls)(found).to(device)
+        found: list[Any] = stages[first][step - first]
+        together: TokenBatch | RollBatch = collate_rolls(found) if isinstance(dataset, RollDataset) else collate(found)
+        return together.to(device)
 
     return batch_at
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ritornello.data.shards import ROLL_ARRAYS, load_shard, roll_of
 from ritornello.errors import MusicError
-from ritornello.representations.base import Roll
+from ritornello.representations.base import SILENT, Roll
 
 SPLITS = ("train", "valid", "test")
 KEYS = range(-5, 7)  # semitones that bring a song into each of the twelve keys
@@ -165,7 +165,7 @@ def ranges(rolls: Sequence[Roll]) -> np.ndarray:
 
 
 def _range(roll: Roll) -> np.ndarray:
-    keys = roll.cells.any(axis=1)  # [tracks, 128]
+    keys = roll.cells.max(axis=1) > SILENT  # [tracks, 128]
     low, high = keys.argmax(axis=1), 127 - keys[:, ::-1].argmax(axis=1)
     return np.where(keys.any(axis=1)[:, None], np.stack([low, high], axis=1), (128, -1))
 

@@ -58,7 +58,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save_shard(
-    stem: Path, songs: Sequence[Tokens] | Sequence[Roll], sketches: Sequence[np.ndarray], record: dict[str, Any]
+    stem: Path, songs: Sequence[Tokens | Roll], sketches: Sequence[np.ndarray], record: dict[str, Any]
 ) -> None:
     """Write the arrays of a shard, then `record` as `<stem>.json`."""
     rolls, tokens = [s for s in songs if isinstance(s, Roll)], [s for s in songs if isinstance(s, Tokens)]

@@ -56,7 +56,7 @@ class Representation(Protocol):
         """Tokens or a Roll. Raises MusicError where the representation cannot hold the score."""
         ...
 
-    def decode(self, encoded: Any) -> Score:
+    def decode(self, encoded: Any, /) -> Score:
         """Raises MusicError where the Tokens are not well-formed; a Roll always is."""
         ...
 

@@ -194,7 +194,7 @@ def _write_metres(score: Score, of_bar: NDArray[np.int32], metre: str) -> None:
         lengths[-1] = lengths[-2]
     nominal = tuple(int(part) for part in metre.split("/"))
     if len(lengths) == 1 and lengths[0] < _length(nominal):
-        lengths = [_length(nominal)]
+        lengths = [round(_length(nominal))]
     written = 0
     for start, length in zip(starts.tolist(), lengths, strict=True):
         if length != written:

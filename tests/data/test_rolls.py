@@ -27,9 +27,11 @@ from ritornello.data.rolls import (
 )
 from ritornello.data.shards import load_shard, roll_of, save_shard
 from ritornello.errors import MusicError
-from ritornello.music.score import write
+from ritornello.music.score import read, write
 from ritornello.representations import build
 from ritornello.representations.base import ONSET, Roll
+from ritornello.run import RunConfig
+from tests.families import make_config
 from tests.rolls import make_chorale, make_roll
 
 
@@ -58,6 +60,36 @@ def test_from_files_to_disk_and_back(tmp_path: Path):
         RollDataset(tmp_path / "rolls", "train", "pianoroll")
     with pytest.raises(MusicError, match="holds piano rolls, where tokens are expected"):
         TokenDataset(tmp_path / "rolls", "train")
+
+
+def test_from_ones_own_files_to_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """A model of rolls goes the same way from files to music as those of tokens."""
+    monkeypatch.chdir(tmp_path)
+    write_chorales(tmp_path / "mine", 12)
+    splits = ["path,split", *(f"{i:02d}.mid,{'valid' if i < 4 else 'train'}" for i in range(12))]
+    (tmp_path / "mine" / "MANIFEST.csv").write_text("\n".join(splits))
+    assert main(["prepare", "mine", "--representation", "chorale", "--workers", "1"]) == 0
+    config = {
+        **make_config("conv_gru_vae"),
+        "data": {"folders": ["tokens/mine"]},
+        "train": {"steps": 3, "stages": [[0, 32, 128]], "precision": "float32", "save_every": 1, "sample_every": 3},
+    }
+    (tmp_path / "small.toml").write_text(RunConfig.from_dict(config).to_toml())
+    assert main(["train", "small.toml"]) == 0
+    assert "valid_bound" in (tmp_path / "runs" / "small" / "metrics.jsonl").read_text()
+    assert read(tmp_path / "runs" / "small" / "samples" / "0000003.mid").note_num() > 0
+    assert main(["train", "small.toml", "--resume", "--set", "train.steps=4"]) == 0
+    flags = ["--threshold", "0.2", "--phrases", "2", "--start", "mine/03.mid"]
+    assert main(["generate", "--run", "runs/small", *flags, "-o", "piece.mid"]) == 0
+    assert read("piece.mid").note_num() > 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["generate", "--run", "runs/small", "--help"])
+    assert "--phrases" in capsys.readouterr().out
+    assert main(["train", "small.toml", "--set", "train.stages=[[0, 48, 96]]", "-o", "other"]) == 2
+    assert "conv_gru_vae takes windows of 32 steps, not 48" in capsys.readouterr().err
+    assert main(["train", "small.toml", "--set", "representation=museformer", "-o", "other"]) == 2
+    assert "a conv_gru_vae learns from piano rolls" in capsys.readouterr().err
 
 
 def test_only_the_files_asked_for(tmp_path: Path):

@@ -21,10 +21,12 @@ chorale, pianoroll = build("chorale"), build("pianoroll")
 def make_score(tracks: dict[str, list[tuple[int, int, int]]], metres=((0, 4, 4),)) -> Score:
     """Tracks of (time, duration, pitch), 8 ticks a quarter."""
     score = Score(8)
-    score.time_signatures.extend([TimeSignatureTick(*metre) for metre in metres])
+    for metre in metres:
+        score.time_signatures.append(TimeSignatureTick(*metre))
     for name, notes in tracks.items():
         track = TrackTick(name, 0, False)
-        track.notes.extend([NoteTick(time, duration, pitch, 90) for time, duration, pitch in notes])
+        for time, duration, pitch in notes:
+            track.notes.append(NoteTick(time, duration, pitch, 90))
         score.tracks.append(track)
     return score
 
