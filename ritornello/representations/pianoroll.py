@@ -81,6 +81,7 @@ class PianoRoll:
         lines = [_line([note for track in part for note in track.notes], score.ticks_per_quarter) for part in parts]
         grid = bars(score)
         starts = _steps(grid.starts, score.ticks_per_quarter)
+        starts = np.append(starts, 2 * starts[-1] - starts[-2])  # one bar more: a last onset may round to its line
         first = int(np.searchsorted(starts, min(line[0][0] for line in lines if line), "right")) - 1
         start, end = int(starts[first]), max(end for line in lines for _, _, end in line)
         if end - start > MOST_STEPS:
@@ -93,7 +94,8 @@ class PianoRoll:
                 track[onset - start, pitch] = ONSET
         cells = cells[:, : int(np.flatnonzero(cells.any(axis=(0, 2)))[-1]) + 1]
         of_bar = _bar_of_steps(starts[first:] - start, cells.shape[1])
-        whole = first + int(len(grid) > first + 1 and grid.metres[first].tolist() != grid.metres[first + 1].tolist())
+        whole = min(first, len(grid) - 1)  # the first whole bar
+        whole += int(len(grid) > whole + 1 and (grid.metres[whole] != grid.metres[whole + 1]).any())
         meta = {
             "bars": int(of_bar[-1]) + 1,
             "notes": int((cells == ONSET).sum()),
@@ -171,7 +173,7 @@ def _steps(ticks: NDArray[np.integer], ticks_per_quarter: int) -> NDArray[np.int
 def _bar_of_steps(starts: NDArray[np.int64], steps: int) -> NDArray[np.int32]:
     """The bar of each of so many steps, from 0, int32[steps]. Behind the last bar more of its kind follow."""
     starts = np.unique(starts)
-    length = int(starts[-1] - starts[-2]) if len(starts) > 1 else STEPS * 4
+    length = int(starts[-1] - starts[-2])
     starts = np.append(starts, np.arange(starts[-1] + length, steps + length, length))
     return (np.searchsorted(starts, np.arange(steps), "right") - 1).astype(np.int32)
 
