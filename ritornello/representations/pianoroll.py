@@ -173,7 +173,7 @@ def _steps(ticks: NDArray[np.integer], ticks_per_quarter: int) -> NDArray[np.int
 def _bar_of_steps(starts: NDArray[np.int64], steps: int) -> NDArray[np.int32]:
     """The bar of each of so many steps, from 0, int32[steps]. Behind the last bar more of its kind follow."""
     starts = np.unique(starts)
-    length = int(starts[-1] - starts[-2])
+    length = int(starts[-1] - starts[-2]) if len(starts) > 1 else 4 * STEPS
     starts = np.append(starts, np.arange(starts[-1] + length, steps + length, length))
     return (np.searchsorted(starts, np.arange(steps), "right") - 1).astype(np.int32)
 
