@@ -1,1 +1,1 @@
-"""Each metric a pure function: likelihood, structure, texture; the yardsticks beside them; one report of all."""
+"""Each metric a pure function; the yardsticks beside them; one report of all."""

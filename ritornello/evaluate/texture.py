@@ -1,18 +1,15 @@
-"""Looking at songs in numbers: density, gaps, range, harmony and sameness of each, and medians beside human songs'.
+"""Looking at songs in numbers: density, gaps, range, held notes and sameness of each.
 
 No figure here is good or bad by itself; what lies far outside the quartiles of human songs is worth a look. Scores are
-taken as they are: for comparison, give them the same normalisation (12 ticks a quarter, the same instruments).
+taken as they are: for comparison, give them the same normalisation (the same instruments).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ritornello.evaluate.bootstrap import median_interval
+from ritornello.facts import instrument
 from ritornello.music.bars import bars
 from ritornello.music.score import Score, seconds
 from ritornello.music.similarity import bar_similarity
@@ -20,7 +17,6 @@ from ritornello.music.tracks import SIX
 
 LONG = 12  # quarters: a pitched note of this length (three bars of 4/4) or more counts as stuck
 ALIKE = 0.8  # similarity above which neighbouring bars count as the same again
-MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 FIGURES = {
     "bars": "bars",
@@ -31,9 +27,6 @@ FIGURES = {
     "bars_without_lead": "bars without a melody note, share",
     "bars_without_drums": "bars without a drum, share",
     "instruments": "instruments that play",
-    "polyphony": "pitched notes at once, where any sounds",
-    "pitch_classes": "pitch classes a bar, in bars with pitched notes",
-    "diatonic": "pitched notes in the best-fitting major scale, share",
     "longest_note": "longest pitched note, in quarters",
     "stuck_notes": f"pitched notes of {LONG} quarters or more, share",
     "repeated_bars": "bars identical to an earlier bar, share of those not empty",
@@ -42,10 +35,11 @@ FIGURES = {
 
 
 def texture(score: Score) -> dict[str, float]:
-    """The FIGURES of one song, and `<instrument>_low`, `<instrument>_high`: its lowest and highest pitch.
+    """The FIGURES of one song.
 
-    What a song lacks is nan: harmony without pitched notes, the lead where tracks are not named as `merge_six` names
-    them. A bar is empty if no note begins in it, even where one still sounds.
+    What a song lacks is nan: held notes without pitched notes, the lead where no track is named "melody" (but a song
+    of the six instruments that has none is without lead throughout). A bar is empty if no note begins in it, even where
+    one still sounds.
     """
     grid = bars(score)
     count = len(grid)
@@ -57,8 +51,8 @@ def texture(score: Score) -> dict[str, float]:
 
     everything = onsets(list(bar_of))
     drums = [i for i, (track, _) in enumerate(tracks) if track.is_drum]
-    six = all(track.name in SIX for track, _ in tracks)
     lead = [i for i, (track, _) in enumerate(tracks) if track.name == "melody"]
+    has_lead = bool(lead) or all(track.name in SIX for track, _ in tracks)  # the six without melody have lost it
     pitched = [i for i in bar_of if i not in drums]
     figures = {
         "bars": float(count),
@@ -66,63 +60,28 @@ def texture(score: Score) -> dict[str, float]:
         "notes_per_bar": float(everything.mean()),
         "density_spread": float(everything.std() / everything.mean()) if everything.any() else float("nan"),
         "empty_bars": float((everything == 0).mean()),
-        "bars_without_lead": float((onsets(lead) == 0).mean()) if six else float("nan"),
+        "bars_without_lead": float((onsets(lead) == 0).mean()) if has_lead else float("nan"),
         "bars_without_drums": float((onsets(drums) == 0).mean()),
-        "instruments": float(len({(track.is_drum, track.program, track.name) for track, _ in tracks})),
+        "instruments": float(len({instrument(track) for track, _ in tracks})),
     }
-    columns = ("time", "duration", "pitch")
-    rows = [np.stack([*(tracks[i][1][name] for name in columns), bar_of[i]]).astype(np.int64) for i in pitched]
-    figures |= _harmony(np.concatenate([np.zeros((4, 0), np.int64), *rows], axis=1), score.ticks_per_quarter)
+    durations = np.concatenate([np.zeros(0), *(tracks[i][1]["duration"] for i in pitched)]) / score.ticks_per_quarter
+    figures["longest_note"] = float(durations.max()) if len(durations) else float("nan")
+    figures["stuck_notes"] = float((durations >= LONG).mean()) if len(durations) else float("nan")
     figures |= _sameness(bar_similarity(score), everything > 0)
-    for i in pitched:
-        track, notes = tracks[i]
-        name = track.name or f"program {track.program}"
-        low, high = float(notes["pitch"].min()), float(notes["pitch"].max())
-        figures[f"{name}_low"] = min(low, figures.get(f"{name}_low", low))
-        figures[f"{name}_high"] = max(high, figures.get(f"{name}_high", high))
     return figures
 
 
-def summary(songs: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Per figure: median over the songs that have it, its bootstrap interval, quartiles, and how many songs have it."""
-    names = dict.fromkeys(name for song in songs for name in song)
-    result = {}
-    for name in names:
-        values = np.array([song.get(name, np.nan) for song in songs])
-        values = values[np.isfinite(values)]
-        if len(values):
-            result[name] = {
-                "median": float(np.median(values)),
-                "interval": median_interval(values, seed),
-                "quartiles": [float(x) for x in np.quantile(values, [0.25, 0.75])],
-                "songs": len(values),
-            }
-    return result
-
-
-def _harmony(notes: NDArray[np.int64], quarter: int) -> dict[str, float]:
-    """Figures of the pitched notes of all instruments together: [4, n], time, duration, pitch and bar of each."""
-    time, duration, pitch, bar = notes
-    if len(pitch) == 0:
-        return dict.fromkeys(("polyphony", "pitch_classes", "diatonic", "longest_note", "stuck_notes"), float("nan"))
-    chroma = np.bincount(pitch % 12, minlength=12)
-    in_scale = [chroma[[(tonic + step) % 12 for step in MAJOR]].sum() for tonic in range(12)]
-    heard = len(np.unique(bar * 12 + pitch % 12))
-    return {
-        "polyphony": float(duration.sum() / max(_sounding(time, duration), 1)),
-        "pitch_classes": heard / len(np.unique(bar)),
-        "diatonic": float(max(in_scale) / len(pitch)),
-        "longest_note": float(duration.max() / quarter),
-        "stuck_notes": float((duration >= LONG * quarter).mean()),
-    }
-
-
-def _sounding(time: NDArray[np.int64], duration: NDArray[np.int64]) -> int:
-    """Ticks at which at least one note sounds."""
-    order = np.argsort(time, kind="stable")
-    start, end = time[order], (time + duration)[order]
-    covered = np.concatenate([[start[0]], np.maximum.accumulate(end)[:-1]])
-    return int(np.maximum(end - np.maximum(start, covered), 0).sum())
+def ranges(score: Score) -> dict[str, float]:
+    """`<instrument>, lowest pitch` and `<instrument>, highest pitch` of each pitched instrument that plays."""
+    pitches: dict[str, list[int]] = {}
+    for track in score.tracks:
+        if not track.is_drum and len(track.notes):
+            heights = track.notes.numpy()["pitch"]
+            pitches.setdefault(instrument(track), []).extend((int(heights.min()), int(heights.max())))
+    figures = {}
+    for name, reached in pitches.items():
+        figures |= {f"{name}, lowest pitch": float(min(reached)), f"{name}, highest pitch": float(max(reached))}
+    return figures
 
 
 def _sameness(similarity: NDArray[np.float64], filled: NDArray[np.bool_]) -> dict[str, float]:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ritornello.evaluate.measure import measure
 from ritornello.evaluate.ngram import yardsticks
 from ritornello.evaluate.report import evaluate, markdown, tables
+from ritornello.music.score import Score
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import Vocabulary
 from tests.evaluate.songs import song
@@ -46,10 +48,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_is_json_with_every_part(result: dict):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert list(result) == ["likelihood", "songs", "structure", "texture"]
+    assert list(result) == ["likelihood", "songs", "structure", "texture", "pitch", "rhythm", "structureness", "range"]
     assert result["songs"] == {"ours": 3, "theirs": 1, "human": 2}
     assert list(result["likelihood"]) == ["4-gram", "4-gram with copying"]
-    assert result["texture"]["bass_low"]["theirs"] is None  # it has no bass
+    assert result["range"]["bass, lowest pitch"]["theirs"] is None  # it has no bass
+    assert result["range"]["bass, lowest pitch"]["ours"]["median"] == 60
     assert result["texture"]["bars"]["ours"]["median"] == 44
 
 
@@ -75,6 +78,44 @@ def test_figure_3_is_drawn_for_both(result: dict, tmp_path_factory: pytest.TempP
     for tracks in ("melody", "all"):
         assert (folder / f"similarity-{tracks}.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in Path(folder).iterdir()) == ["similarity-all.png", "similarity-melody.png"]
+
+
+def test_every_group_has_its_table(result: dict):
+    text = markdown(result)
+    for title in ("Texture", "Pitch", "Rhythm", "Structureness", "Range"):
+        assert f"**{title}: medians of songs, and quartiles**" in text
+    assert "| scale consistency: notes in the scale that fits best |" in text
+    assert "Originality" not in text  # nothing was known
+
+
+def test_measured_songs_do_as_well_as_scores(result: dict):
+    songs = [song(melody="abab" * 11, bass="a" * 44), song(melody="ab-c" * 11)]
+    human = [song(melody="abca" * 11)]
+    assert evaluate({"ours": [measure(s) for s in songs]}, map(measure, human)) == evaluate({"ours": songs}, human)
+
+
+def test_without_human_songs_their_column_is_left_out():
+    result = evaluate({"ours": [song(melody="abab", drums="aaaa")]})
+    assert result["songs"] == {"ours": 1, "human": 0}
+    assert result["structure"]["ours"]["melody"]["similarity_error"]["value"] is None
+    assert result["structure"]["ours"]["melody"]["peaks"]["4"]["value"] is None
+    assert "human" not in markdown(result)
+    assert "no repetition" not in markdown(result)
+
+
+@pytest.mark.parametrize("odd", [Score(12), song(drums="abab"), song(melody="a")], ids=["empty", "drums", "one bar"])
+def test_songs_that_lack_what_is_measured(odd: Score):
+    result = evaluate({"odd": [odd]}, [song(melody="abab" * 11)])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert "| odd |" in markdown(result)
+
+
+def test_rare_instruments_stay_out_of_the_table():
+    songs = [song(melody="abab"), *(song(bass="abab") for _ in range(4))]
+    result = evaluate({"ours": songs}, songs)
+    assert result["range"]["melody, lowest pitch"]["ours"]["songs"] == 1
+    assert "bass, lowest pitch" in markdown(result)
+    assert "melody, lowest pitch" not in markdown(result)
 
 
 def test_nothing_given_is_nothing_measured():

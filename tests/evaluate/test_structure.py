@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ritornello.errors import MusicError
-from ritornello.evaluate.structure import Structure, compare, structure
+from ritornello.evaluate.structure import compare, structure
 from tests.evaluate.songs import song
 
 
@@ -84,10 +83,15 @@ def test_songs_shorter_than_forty_bars_count_where_they_can():
     assert np.isnan(figures["distribution"][3:]).all()
 
 
-def test_says_when_there_is_nothing_to_measure():
+def test_what_cannot_be_measured_is_nan():
+    """No human song; a song of drums alone, which has no melody; a song of one bar."""
     some, none = structure([song(melody="abab")]), structure([])
-    assert isinstance(none["all"], Structure)
-    with pytest.raises(MusicError, match="human songs with a track named melody; there are none among 0"):
-        compare(some, none)
-    with pytest.raises(MusicError, match="generated songs with a track named melody; there are none among 1"):
-        compare(structure([song(bass="abab")]), some)
+    alone = compare(some, none)["melody"]
+    assert np.isnan([alone["similarity_error"]["value"], alone["repetition_free"], alone["human_error"]["value"]]).all()
+    assert alone["peaks"]["4"]["human"] != alone["peaks"]["4"]["human"]
+    assert alone["distribution"][:3] == [0, 1, 0]
+    assert alone["repeats"]["2"]["value"] == 1
+    for short in (structure([song(drums="abab")])["melody"], structure([song(melody="a")])["all"]):
+        figures = compare({"melody": short, "all": short}, some)["all"]
+        assert np.isnan([figures["similarity_error"]["value"], *figures["similarity_error"]["interval"]]).all()
+        assert np.isnan(figures["repeats"]["any"]["value"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from symusic.core import NoteTick, TempoTick, TrackTick
 
-from ritornello.evaluate.texture import summary, texture
+from ritornello.evaluate.texture import ranges, texture
 from ritornello.music.score import Score
 from tests.evaluate.songs import song
 
@@ -23,14 +23,22 @@ def test_figures_by_hand():
     assert figures["bars_without_lead"] == 1 / 4
     assert figures["bars_without_drums"] == 1 / 4
     assert figures["instruments"] == 3
-    assert figures["polyphony"] == pytest.approx(10 / 6)  # five bars of two half notes sound over three bars
-    assert figures["pitch_classes"] == pytest.approx((1 + 1 + 2) / 3)
-    assert figures["diatonic"] == pytest.approx(8 / 10)  # six C, two C sharp, two D
     assert figures["longest_note"] == 2
     assert figures["stuck_notes"] == 0
     assert figures["repeated_bars"] == 0  # melody and drums, drums, melody, all: four different bars
-    assert (figures["melody_low"], figures["melody_high"]) == (60, 62)
-    assert (figures["bass_low"], figures["bass_high"]) == (60, 61)
+
+
+def test_ranges_by_instrument():
+    score = song(melody="ac", drums="ab", bass="bd")
+    assert ranges(score) == {
+        "melody, lowest pitch": 60,
+        "melody, highest pitch": 62,
+        "bass, lowest pitch": 61,
+        "bass, highest pitch": 63,
+    }
+    score.tracks[0].name = "Solo"  # a name of its own: General MIDI's name of the program
+    assert set(ranges(score)) >= {"square lead, lowest pitch"}
+    assert ranges(Score(12)) == {}
 
 
 def test_empty_repeated_and_static_bars():
@@ -56,19 +64,10 @@ def test_a_note_that_hangs():
     figures = texture(score)
     assert figures["longest_note"] == 30
     assert figures["stuck_notes"] == 0.5
-    assert figures["polyphony"] == pytest.approx(31 / 30)
 
 
 def test_drums_alone_have_no_harmony():
     figures = texture(song(drums="ab"))
-    assert np.isnan(figures["polyphony"])
-    assert np.isnan(figures["diatonic"])
+    assert np.isnan(figures["longest_note"])
+    assert np.isnan(figures["stuck_notes"])
     assert figures["bars_without_drums"] == 0
-
-
-def test_summary_leaves_out_what_is_missing():
-    table = summary([{"a": 1.0}, {"a": 3.0, "b": float("nan")}, {"a": 8.0, "b": 2.0}])
-    assert table["a"]["median"] == 3
-    assert table["a"]["quartiles"] == [2, 5.5]
-    assert table["a"]["songs"] == 3
-    assert table["b"] == {"median": 2, "interval": [2, 2], "quartiles": [2, 2], "songs": 1}
