@@ -55,6 +55,8 @@ class Filters(Config):
     def for_representation(cls, name: str) -> Filters:
         """The filters that fit a representation: six tracks are in 4/4 throughout, and have a lead; rolls may be short,
         and a chorale has all of its voices."""
+        if name in ("voices", "melody"):
+            return cls(fewest_bars=2, fewest_notes=16)
         if name in ROLLS:
             return cls(fewest_bars=2, fewest_notes=16, fewest_parts=len(ROLLS[name].tracks))
         return cls(metre="4/4", least_melody=0.4) if name.startswith("museformer") else cls()

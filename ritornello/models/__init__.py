@@ -14,6 +14,8 @@ FAMILIES = {
     "transformer_xl": "ritornello.models.transformer_xl:TransformerXL",
     "longformer": "ritornello.models.longformer:Longformer",
     "linear_transformer": "ritornello.models.linear_transformer:LinearTransformer",
+    "melody_transformer": "ritornello.models.melody_transformer:MelodyTransformer",
+    "chorale_transformer": "ritornello.models.chorale_transformer:ChoraleTransformer",
 }
 
 

@@ -137,7 +137,7 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, config: DecoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.instruments = vocabulary.range("Instrument")
+        self.instruments = vocabulary.range("Instrument") if "Instrument" in vocabulary.families else range(0)
         self.token = _embedding(vocabulary.size, config.width)
         self.previous = nn.ModuleList(_embedding(vocabulary.size, config.width) for _ in range(config.carry))
         self.instrument = _embedding(vocabulary.size, config.width) if config.carry else None

@@ -7,12 +7,16 @@ from functools import cache, partial
 
 from ritornello.errors import MusicError
 from ritornello.representations.base import Representation
+from ritornello.representations.melody import Melody
 from ritornello.representations.pianoroll import ROLLS, PianoRoll
 from ritornello.representations.remi import CONFIGS, Remi
+from ritornello.representations.voices import Voices
 
 REPRESENTATIONS: dict[str, Callable[[], Representation]] = {
     **{name: partial(Remi, config) for name, config in CONFIGS.items()},
     **{name: partial(PianoRoll, config) for name, config in ROLLS.items()},
+    "melody": Melody,
+    "voices": Voices,
 }
 
 

@@ -1,0 +1,379 @@
+"""Four voices, strictly one after another: a Transformer over steps of time, and a small network over the voices.
+
+At every sixteenth four voices move or hold (see `representations.voices`). Most of what decides a voice's next note is
+near: where all voices stand, how they came there, where in the bar we are. So each token is read with a picture of that
+state, made of plain facts (`State`). Only whole steps go through attention (`layers.causal`), a quarter of the work of
+attending token by token; what it says of the past, and the picture of the present, give the next voice's note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from ritornello.data.augment import draw, room, transpose
+from ritornello.data.batch import TokenBatch
+from ritornello.layers.causal import Block, KeyValueCache
+from ritornello.layers.positions import rotary_angles
+from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.representations.vocabulary import Vocabulary
+from ritornello.representations.voices import RANGES
+
+VOICES = 4
+AGES = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # steps since a note began, as classes: age >= each of these
+LEAP = 9  # larger steps of a voice look alike
+POSITIONS = 17
+
+
+class Config(DecoderConfig):
+    """What a chorale Transformer is."""
+
+    layers: int = 3
+    width: int = 192
+    heads: int = 4
+    feedforward: int = 768
+    dropout: float = 0.2
+    voice_layers: int = Field(2, ge=1)
+    """Feed-forward layers of the network that says the next voice's note."""
+    transpose: int = Field(6, ge=0, le=11)
+    """In training every song is moved by up to so many semitones, as far as the voices' ranges (`RANGES`) allow."""
+
+
+@dataclass
+class State:
+    """What is known when a token has been read, one row a token: the last line of the score.
+
+    pitch:   what sounds in each voice slot, as a Pitch's place in its family + 2; 1 for a rest, 0 for nothing yet.
+    age:     steps since it began, 0 if in this step.
+    move:    by how many semitones it moved when it began, within ± LEAP; 0 where one of the two is no pitch.
+    slot:    tokens of this step read so far, less one; complete: this was the step's last token.
+    key:     the Key's place in its family + 1, 0 if not told.
+    """
+
+    pitch: Int[Tensor, "tokens 4"]
+    age: Int[Tensor, "tokens 4"]
+    move: Int[Tensor, "tokens 4"]
+    slot: Int[Tensor, " tokens"]
+    complete: Bool[Tensor, " tokens"]
+    key: Int[Tensor, " tokens"]
+
+    def of(self, index: Tensor) -> State:
+        """Those of some tokens."""
+        return State(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def where(self, chosen: Bool[Tensor, " tokens"], other: State) -> State:
+        """This where `chosen`, and another elsewhere."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return State(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
+
+
+class Facts:
+    """Token ids → states, states → ones and zeros: everything here is counted, nothing learned."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.rest, self.bar = vocabulary.id("Rest"), vocabulary.id("Bar")
+        self.pitches, self.keys = vocabulary.range("Pitch"), vocabulary.range("Key")
+        self.lowest = int(vocabulary.labels("Pitch")[0])
+        self.pairs = [(a, b) for a in range(VOICES) for b in range(a)]
+        kinds = len(self.pitches) + 2
+        # One block of ones and zeros a fact, in the order of `ones`
+        sizes = [kinds] * VOICES + [13] * VOICES + [len(AGES) + 1] * VOICES + [2 * LEAP + 2] * VOICES
+        sizes += [13] * len(self.pairs) + [POSITIONS, VOICES + 1, len(self.keys) + 1]
+        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self.size = sum(sizes)
+
+    def sounds(self, ids: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The `State.pitch` that a token begins; 0 for one that begins nothing."""
+        is_pitch = (ids >= self.pitches.start) & (ids < self.pitches.stop)
+        return torch.where(is_pitch, ids - self.pitches.start + 2, (ids == self.rest).long())
+
+    def tells_key(self, ids: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The `State.key` that a token tells, or 0."""
+        return torch.where((ids >= self.keys.start) & (ids < self.keys.stop), ids - self.keys.start + 1, 0)
+
+    @staticmethod
+    def moved(before: Tensor, after: Tensor) -> Tensor:
+        """Semitones from one `State.pitch` to another, within ± LEAP; 0 where one is no pitch."""
+        return ((after - before) * ((before > 1) & (after > 1))).clamp(-LEAP, LEAP)
+
+    def states(self, packed: Packed) -> State:
+        """The state after every token of a batch."""
+        place = torch.arange(len(packed.ids), device=packed.ids.device)
+        new = torch.ones_like(packed.real[packed.real])  # a row or step begins
+        new[1:] = False
+        for field in (packed.rows, packed.bars, packed.positions):
+            new[1:] |= field[1:] != field[:-1]
+        slot = (place - torch.where(new, place, 0).cummax(0).values).clamp(max=VOICES - 1)
+        sounds, time = self.sounds(packed.ids), when(packed.bars, packed.positions)
+        row_start = torch.searchsorted(packed.rows, packed.rows)  # rows rise: where each token's row begins
+
+        def latest(events: Tensor) -> tuple[Tensor, Tensor]:
+            """The last of these tokens in each token's row, and whether there is one."""
+            last = torch.where(events, place, -1).cummax(0).values
+            return last.clamp(min=0), last >= row_start
+
+        def voice(v: int) -> tuple[Tensor, Tensor, Tensor]:
+            last, there = latest((sounds > 0) & (slot == v))
+            before = (last - 1).clamp(min=0)
+            there_before = there & there[before] & (last > row_start)
+            pitch = sounds[last] * there
+            previous = sounds[last[before]] * there_before
+            return pitch, (time - time[last]) * there, self.moved(previous, pitch)
+
+        told = self.tells_key(packed.ids)
+        last, there = latest(told > 0)
+        pitch, age, move = (torch.stack(part, 1) for part in zip(*map(voice, range(VOICES)), strict=True))
+        complete = (slot == VOICES - 1) | (packed.ids == self.bar)
+        return State(pitch, age, move, slot, complete, told[last] * there)
+
+    def ones(self, state: State, positions: Int[Tensor, " n"]) -> Float[Tensor, "n size"]:
+        """What is known, as ones and zeros."""
+        key = state.key[:, None] - 1
+        voiced = state.pitch > 1
+        degree = torch.where(voiced, (state.pitch - 2 + self.lowest - key) % 12 * (key >= 0), 12)
+        ages = torch.tensor(AGES, device=positions.device)
+        parts = [state.pitch, degree, torch.searchsorted(ages, state.age, right=True), state.move + LEAP]
+        pairs = [
+            torch.where(voiced[:, a] & voiced[:, b], (state.pitch[:, b] - state.pitch[:, a]) % 12, 12)
+            for a, b in self.pairs
+        ]
+        slot = torch.where(state.complete, VOICES, state.slot)
+        index = torch.cat(
+            [*parts, *(x[:, None] for x in (*pairs, positions.clamp(max=POSITIONS - 1), slot, state.key))], 1
+        )
+        index = index + torch.tensor(self.starts, device=index.device)
+        return torch.zeros(len(index), self.size, device=index.device).scatter_(1, index, 1.0)
+
+
+def when(bars: Tensor, positions: Tensor) -> Tensor:
+    """Steps from the beginning of bar 0, plus 1; a Bar token is as late as the step before it."""
+    return bars * (POSITIONS - 1) + positions
+
+
+@dataclass
+class Walk:
+    """The state of songs that are being written, one row a song, and where each of them is."""
+
+    state: State
+    bars: Int[Tensor, " rows"]
+    positions: Int[Tensor, " rows"]
+    time: Int[Tensor, " rows"]
+
+    @staticmethod
+    def fresh(rows: int, device: torch.device) -> Walk:
+        """Nothing has been read."""
+        zeros = torch.zeros(rows, dtype=torch.long, device=device)
+        voices = zeros[:, None].expand(-1, VOICES)
+        return Walk(State(voices, voices, voices, zeros - 1, zeros > 0, zeros), zeros - 1, zeros, zeros)
+
+    def follow(self, facts: Facts, ids: Tensor, bars: Tensor, positions: Tensor) -> Walk:
+        """After one more token in every row: what `Facts.states` says of whole songs, one token at a time."""
+        old, time = self.state, when(bars, positions)
+        same = (bars == self.bars) & (positions == self.positions)
+        slot = torch.where(same, old.slot + 1, 0).clamp(max=VOICES - 1)
+        sounds, told = facts.sounds(ids), facts.tells_key(ids)
+        here = torch.arange(VOICES, device=ids.device) == slot[:, None]
+        begins = here & (sounds > 0)[:, None]
+        age = old.age + ((time - self.time)[:, None] * (old.pitch > 0))
+        state = State(
+            torch.where(begins, sounds[:, None], old.pitch),
+            torch.where(begins, 0, age),
+            torch.where(begins, facts.moved(old.pitch, sounds[:, None]), old.move),
+            slot,
+            (slot == VOICES - 1) | (ids == facts.bar),
+            torch.where(told > 0, told, old.key),
+        )
+        return Walk(state, bars, positions, time)
+
+    def where(self, rows: Bool[Tensor, " rows"], other: Walk) -> Walk:
+        """This in some rows, and another in the rest."""
+        fields = (getattr(part, name) for part in (self, other) for name in ("bars", "positions", "time"))
+        mine = list(fields)
+        place = [torch.where(rows, a, b) for a, b in zip(mine[:3], mine[3:], strict=True)]
+        return Walk(self.state.where(rows, other.state), *place)
+
+    def of(self, rows: list[int]) -> Walk:
+        index = torch.tensor(rows, dtype=torch.long, device=self.time.device)
+        return Walk(self.state.of(index), self.bars[index], self.positions[index], self.time[index])
+
+
+@dataclass
+class Cache:
+    """Songs that are being written: keys and values of their steps, where their voices are, and what is thought."""
+
+    memory: KeyValueCache
+    walk: Walk
+    past: Float[Tensor, "rows width"]
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with only these rows, in this order."""
+        self.memory.keep(rows)
+        self.walk, self.past = self.walk.of(rows), self.past[rows]
+
+
+class Picture(nn.Module):
+    """The state after every token, as a vector."""
+
+    def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.facts = Facts(vocabulary)
+        self.facts_in = nn.Linear(self.facts.size, config.width)
+        nn.init.normal_(self.facts_in.weight, std=0.1)
+        self.countdown = nn.Embedding(33, config.width) if config.countdown else None
+        if self.countdown is not None:
+            nn.init.normal_(self.countdown.weight, std=0.1)
+
+    def forward(self, packed: Packed, state: State) -> Float[Tensor, "tokens width"]:
+        return self.one(state, packed.positions, packed.countdown)
+
+    def one(self, state: State, positions: Tensor, countdown: Tensor) -> Float[Tensor, "n width"]:
+        x = self.facts_in(self.facts.ones(state, positions))
+        return x if self.countdown is None else x + self.countdown(countdown.clamp(max=32))
+
+
+class VoiceBlock(nn.Module):
+    """A feed-forward network on a normalised residual."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.expand = nn.Linear(config.width, config.feedforward)
+        self.contract = nn.Linear(config.feedforward, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
+        return x + self.dropout(self.contract(F.gelu(self.expand(self.norm(x)))))
+
+
+class ChoraleTransformer(DecoderLM):
+    """See the module's docstring."""
+
+    config: Config
+
+    def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
+        super().__init__(config, vocabulary)
+        self.embedding = Picture(config, vocabulary)
+        self.dropout = nn.Dropout(config.dropout)
+        sizes = (config.width, config.heads, config.feedforward, config.dropout, config.layers)
+        self.blocks = nn.ModuleDict(
+            {
+                "time": nn.ModuleList(Block(*sizes) for _ in range(config.layers)),
+                "voice": nn.ModuleList(VoiceBlock(config) for _ in range(config.voice_layers)),
+            }
+        )
+        self.past = nn.Linear(config.width, config.width)
+        self.past_norm = nn.LayerNorm(config.width)
+
+    def loss(self, batch: TokenBatch, step: int = 0, player: str = "model") -> dict[str, Tensor]:
+        """Mean nats a token; in training, of songs in other keys."""
+        if self.training and self.config.transpose:
+            batch = transpose(batch, self.vocabulary, draw(*self._room(Packed(batch))))
+        return super().loss(batch, step, player)
+
+    def _room(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """By how many semitones each song can be moved down and up."""
+        facts, songs = self.embedding.facts, len(packed.lengths)
+        pitch = facts.states(packed).pitch - 2 + facts.lowest
+        rows = packed.rows[:, None].expand_as(pitch)
+        unheard = pitch < facts.lowest
+        low, high = (
+            torch.full((songs, VOICES), start, device=pitch.device).scatter_reduce(
+                0, rows, torch.where(unheard, start, pitch), reduce
+            )
+            for start, reduce in ((127, "amin"), (0, "amax"))
+        )
+        lowest, highest = torch.tensor(RANGES, device=pitch.device).T
+        return room(low, high, lowest, highest, self.config.transpose)
+
+    @property
+    def layers(self) -> list[Block]:
+        return cast(list[Block], list(cast(nn.ModuleList, self.blocks["time"])))
+
+    def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
+        state = self.embedding.facts.states(packed)
+        picture = self.dropout(self.embedding(packed, state))
+        past, _ = self._past(picture, packed, state.complete)
+        return self._next(picture, past)
+
+    def _past(
+        self,
+        picture: Float[Tensor, "tokens width"],
+        packed: Packed,
+        complete: Bool[Tensor, " tokens"],
+        record: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, " rows"]]:
+        """What attention makes of the steps complete at each token, zero before the first; and each row's steps."""
+        running = complete.long().cumsum(0)
+        ends = running[packed.lengths.cumsum(0) - 1]
+        before = F.pad(ends, (1, 0))[:-1]
+        index, count = running - before[packed.rows] - 1, ends - before
+        most = max(int(count.max()), 1)
+        flat = packed.rows * most + index.clamp(min=0)
+        where = flat[complete]
+        x = picture.new_zeros(len(count) * most, picture.shape[1]).index_copy(0, where, picture[complete])
+        place = torch.zeros(2, len(x), dtype=torch.long, device=x.device)
+        place[:, where] = torch.stack([packed.bars, packed.positions])[:, complete]
+        x, angles = x.view(len(count), most, -1), self._angles(*place)
+        for block in self.layers:
+            x = block(x, angles, record)
+        return torch.where((index >= 0)[:, None], x.flatten(0, 1)[flat], 0.0), count
+
+    def _angles(self, bars: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return rotary_angles(bars, positions, self.config.width // self.config.heads)
+
+    def _next(self, picture: Float[Tensor, "n width"], past: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
+        x = picture + self.past(self.past_norm(past))
+        for block in cast(nn.ModuleList, self.blocks["voice"]):
+            x = block(x)
+        return x
+
+    # Writing: one token at a time.
+
+    def cache(self, rows: int) -> Cache:
+        config, like = self.config, self.head.weight.detach()
+        memory = KeyValueCache(rows, config.layers, config.heads, config.width // config.heads, like)
+        return Cache(memory, Walk.fresh(rows, like.device), like.new_zeros(rows, config.width))
+
+    @torch.no_grad()
+    def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
+        """Read prompts at once into an empty cache; logits of the token after each row's last."""
+        packed, record = Packed(batch), []
+        state = self.embedding.facts.states(packed)
+        picture = self.embedding(packed, state)
+        past, count = self._past(picture, packed, state.complete, record)
+        cache.memory.fill(record, count)
+        last = packed.lengths.cumsum(0) - 1
+        cache.walk = Walk(
+            state.of(last), packed.bars[last], packed.positions[last], when(packed.bars, packed.positions)[last]
+        )
+        cache.past = past[last]
+        return self.head(self.norm(self._next(picture[last], past[last])))
+
+    @torch.no_grad()
+    def advance(
+        self,
+        ids: Int[Tensor, " rows"],
+        bars: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+        countdown: Int[Tensor, " rows"],
+        cache: Cache,
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Write one token in every row (PAD: the row rests); logits of the next."""
+        alive = ids != 0
+        walk = cache.walk.follow(self.embedding.facts, ids, bars, positions)
+        cache.walk = walk if bool(alive.all()) else walk.where(alive, cache.walk)
+        picture = self.embedding.one(walk.state, positions, countdown)
+        complete = walk.state.complete & alive
+        if bool(complete.any()):
+            x, angles = picture, self._angles(bars, positions)
+            for layer, block in enumerate(self.layers):
+                x = block.step(x, angles, cache.memory, layer)
+            cache.memory.step(complete)
+            cache.past = torch.where(complete[:, None], x, cache.past)
+        return self.head(self.norm(self._next(picture, cache.past)))
