@@ -26,6 +26,7 @@ from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, lean, seeded, temperature, top_k, top_p
+from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
 from ritornello.song import Song
 
 BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1)
@@ -36,6 +37,7 @@ EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
 MAJOR_STEPS = (1, -1, 0, -1, 1, 0, -1, 1, -1, 0, -1, 0)
 MINOR_STEPS = (1, -1, 0, 1, -1, 0, -1, 1, 0, -1, 0, 0)
 TOWARDS_MODE, TOWARDS_KEY = 0.3, 1.0
+STRICT = {"melody": MelodyGrammar, "voices": VoicesGrammar}  # grammars of representations without instruments
 
 
 class Request(Config):
@@ -135,16 +137,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     start = time.monotonic()
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
-    grammar = Grammar(
-        representation.vocabulary,
-        request.count,
-        bars=request.bars,
-        max_tokens=request.budget,
-        tempo=opening.tempo,
-        instruments=opening.instruments,
-        ranges=_ranges(representation.vocabulary, opening.tokens.meta["transposition"]),
-        empty_bars=EMPTY_BARS,
-    )
+    grammar = _grammar(representation, request, opening)
     prompt = collate([opening.tokens] * request.count).to(next(model.parameters()).device)
     seeds = range(request.seed, request.seed + request.count)
     training, threads = model.training, torch.get_num_threads()
@@ -160,6 +153,23 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     finally:
         model.train(training)
         torch.set_num_threads(threads)
+
+
+def _grammar(representation: Representation, request: Request, opening: Opening) -> Any:
+    """What the songs keep to: a `Grammar`, or a `StrictGrammar` of one voice or four."""
+    vocabulary = representation.vocabulary
+    sizes = {"bars": request.bars, "max_tokens": request.budget}
+    if strict := STRICT.get(representation.name):
+        return strict(vocabulary, request.count, key=_key(vocabulary, request.key), **sizes)
+    return Grammar(
+        vocabulary,
+        request.count,
+        **sizes,
+        tempo=opening.tempo,
+        instruments=opening.instruments,
+        ranges=_ranges(vocabulary, opening.tokens.meta["transposition"]),
+        empty_bars=EMPTY_BARS,
+    )
 
 
 def finish(drafts: Iterator[Draft]) -> list[Song]:
@@ -210,8 +220,8 @@ class Opening:
             )
         kept = song.ids[(song.bars < bars) & (song.ids != EOS)]
         tokens = _cut(song, len(kept), bars, vocabulary.id("Bar"), _told(song.meta, request))
-        playing = sorted(set(song.ids.tolist()) & set(vocabulary.range("Instrument")))
-        tempo = [id for id in kept.tolist() if id in vocabulary.range("Tempo")][-1]
+        playing = sorted(set(song.ids.tolist()) & set(_ids(vocabulary, "Instrument")))
+        tempo = ([None] + [id for id in kept.tolist() if id in _ids(vocabulary, "Tempo")])[-1]
         remarks = [str(warning.message) for warning in caught if issubclass(warning.category, MusicWarning)]
         return Opening(
             tokens,
@@ -242,6 +252,8 @@ def _complete(song: Tokens) -> Tokens:
 def _told(meta: dict[str, Any], request: Request) -> dict[str, Any]:
     """Meta that tells how many bars the song is to have, from which its countdown comes."""
     told = {key: value for key, value in meta.items() if key != "bars"}
+    if request.tempo is not None:
+        told["tempo"] = request.tempo
     return told if request.bars is None else {**told, "bars": request.bars}
 
 
@@ -252,7 +264,10 @@ def _on_prompt(
     place = f"bar {bars}" if bars < has else f"its {has} bars"
     names = ", ".join(_name(vocabulary, id) for id in playing)
     key = f"in {meta['key']}, " if "key" in meta else ""
-    yield f"{path.name} goes on after {place}: {key}at {meta['tempo']:.0f} quarters a minute, with {names}."
+    with_whom = f", with {names}" if names else ""
+    yield f"{path.name} goes on after {place}: {key}at {meta['tempo']:.0f} quarters a minute{with_whom}."
+    if meta.get("left_out"):
+        yield f"{meta['left_out']} notes below its top line were left out."
     yield from str(meta.get("merged", "")).splitlines()
     if meta.get("leading_bars"):
         yield f"{meta['leading_bars']} empty bars before its first note were left out."
@@ -265,12 +280,22 @@ def _on_prompt(
 
 def _in_c(vocabulary: Vocabulary) -> bool:
     """Whether songs are in C major or A minor (with six instruments), and played in other keys by shifting."""
-    return "Metre" not in vocabulary.families
+    return "Metre" not in vocabulary.families and "Key" not in vocabulary.families
+
+
+def _ids(vocabulary: Vocabulary, family: str) -> range:
+    """The ids of a family, none where it is not there."""
+    return vocabulary.range(family) if family in vocabulary.families else range(0)
+
+
+def _key(vocabulary: Vocabulary, key: str | None) -> int | None:
+    """The Key token."""
+    return None if key is None else vocabulary.id("Key", str(Key.parse(key)))
 
 
 def _tempo(vocabulary: Vocabulary, tempo: float | None) -> int | None:
     """The nearest Tempo token."""
-    if tempo is None:
+    if tempo is None or "Tempo" not in vocabulary.families:  # a song without Tempo tokens has it in its meta
         return None
     tempos = np.array(vocabulary.labels("Tempo"), float)
     if not tempos[0] <= tempo <= tempos[-1]:
@@ -282,7 +307,9 @@ def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[in
     """Instrument tokens: by the vocabulary's own names, or by General MIDI's names, a part of one, or its number."""
     if names is None:
         return None
-    ids = vocabulary.range("Instrument")
+    ids = _ids(vocabulary, "Instrument")
+    if not ids:
+        raise ConfigError(f"instruments = {', '.join(names)}: this model has no instruments to choose; leave it out.")
     found: set[int] = set()
     for name in names:
         matches = {id for id in ids if name == str(vocabulary.labels("Instrument")[id - ids.start])}
@@ -310,7 +337,7 @@ def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, 
 def _processors(representation: Representation, request: Request) -> list[Processor]:
     """What is done to the logits, in turn."""
     processors = [temperature(request.temperature)]
-    if request.key:
+    if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(_towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
         processors.append(top_k(request.top_k))

@@ -6,13 +6,17 @@ from typing import Any
 
 import torch
 
-from ritornello.data.batch import TokenBatch
+from ritornello.data.batch import TokenBatch, collate
+from ritornello.data.dataset import cut
 from ritornello.data.rolls import RollBatch
 from ritornello.data.rolls import collate as collate_rolls
 from ritornello.models import family
 from ritornello.representations import build
 from ritornello.representations.pianoroll import PianoRoll
+from tests.lines import make_melody, make_voices
 from tests.rolls import make_roll
+
+MADE = {"melody": make_melody, "voices": make_voices}
 
 SIZES = {"layers": 2, "width": 32, "heads": 2, "feedforward": 64, "dropout": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -32,10 +36,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer_xl-placed": {**SMALL["transformer_xl"], "bar_and_beat": True, "carry": 2, "countdown": True},
     "linear_transformer-bare": {**SMALL["linear_transformer"], "bar_and_beat": False, "carry": 2},
 }
+# Of tokens that are not Museformer's
+SETTINGS = {**SIZES, "countdown": True, "transpose": 0}
+STRICT = {"melody_transformer": ("melody", SETTINGS), "chorale_transformer": ("voices", SETTINGS)}
+SMALL.update({name: settings for name, (_, settings) in STRICT.items()})
+VARIANTS.update({name: settings for name, (_, settings) in STRICT.items()})
 # Of piano rolls: (representation, settings), for windows of two bars
 ROLLS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv_gru_vae": ("chorale", {"latent": 8, "hidden": 24, "channels": 16}),
     "conv_gru_vae-gru": ("chorale", {"latent": 8, "hidden": 24, "channels": 16, "decoder": "gru"}),
+    "masked_diffusion": ("chorale", {"steps": 32, "width": 32, "heads": 2, "layers": 2, "feedforward": 64}),
 }
 EVERY = (*VARIANTS, *ROLLS)
 
@@ -47,7 +57,12 @@ def make_model(variant: str, seed: int = 0, **changed: Any) -> Any:
     if variant in ROLLS:
         representation, settings = ROLLS[variant]
         return model_class(module.Config.from_dict({**settings, **changed}), _tracks(representation))
-    return model_class(module.Config.from_dict({**VARIANTS[variant], **changed}), build("museformer").vocabulary)
+    vocabulary = build(representation_of(variant)).vocabulary
+    return model_class(module.Config.from_dict({**VARIANTS[variant], **changed}), vocabulary)
+
+
+def representation_of(variant: str) -> str:
+    return (ROLLS.get(variant) or STRICT.get(variant) or ("museformer",))[0]
 
 
 def _tracks(representation: str) -> int:
@@ -58,13 +73,13 @@ def _tracks(representation: str) -> int:
 
 def make_config(variant: str) -> dict[str, Any]:
     """The same as the settings of a run."""
-    representation, settings = ROLLS.get(variant) or ("museformer", VARIANTS[variant])
-    return {"family": variant.split("-")[0], "representation": representation, "model": settings}
+    settings = ROLLS[variant][1] if variant in ROLLS else VARIANTS[variant]
+    return {"family": variant.split("-")[0], "representation": representation_of(variant), "model": settings}
 
 
 def batch_for(variant: str) -> TokenBatch | RollBatch:
     """What a variant learns from."""
-    return make_rolls() if variant in ROLLS else make_batch()
+    return make_rolls() if variant in ROLLS else make_batch(representation=representation_of(variant))
 
 
 def make_rolls(count: int = 4, bars: int = 2) -> RollBatch:
@@ -72,8 +87,14 @@ def make_rolls(count: int = 4, bars: int = 2) -> RollBatch:
     return collate_rolls([make_roll(seed, bars) for seed in range(count)])
 
 
-def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0) -> TokenBatch:
-    """Random but well-placed tokens: bars of 9 and 13 tokens, positions that rise within a bar."""
+def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0, representation: str = "museformer") -> TokenBatch:
+    """Random but well-placed tokens: bars of 9 and 13 tokens, positions that rise within a bar.
+
+    Where what a token means depends on its place: beginnings of random songs.
+    """
+    if representation in MADE:
+        songs = [MADE[representation](seed + i) for i in range(len(lengths))]
+        return collate([cut(song, 0, length) for song, length in zip(songs, lengths, strict=True)])
     generator = torch.Generator().manual_seed(seed)
     vocabulary = build("museformer").vocabulary
     shape = (len(lengths), max(lengths))

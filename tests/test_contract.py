@@ -22,7 +22,10 @@ from tests.families import (
     make_config,
     make_model,
     make_rolls,
+    representation_of,
 )
+
+PLACED = ("ids", "bars", "positions", "countdown")
 
 # Every family
 
@@ -61,7 +64,7 @@ def test_saved_and_opened_is_equal(variant: str, tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_overfits_a_batch(variant: str):
-    model, batch = make_model(variant), make_batch((40,))
+    model, batch = make_model(variant), tokens_for(variant, (40,))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     first = model.loss(batch)["loss"].item()
     for _ in range(150):
@@ -71,9 +74,12 @@ def test_overfits_a_batch(variant: str):
     assert model.loss(batch)["loss"].item() < 0.1 * first
 
 
-def future_gradient(model: Any) -> float:
+def tokens_for(variant: str, lengths: tuple[int, ...] = (90, 60)) -> Any:
+    return make_batch(lengths, representation=representation_of(variant))
+
+
+def future_gradient(model: Any, batch: Any) -> float:
     """Largest gradient of any logit with respect to the input of any later token."""
-    batch = make_batch((60,))
     inputs: list[torch.Tensor] = []
 
     def keep(_module, _inputs, output):
@@ -92,12 +98,22 @@ def future_gradient(model: Any) -> float:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_future_gradient_is_exactly_zero(variant: str):
-    assert future_gradient(make_model(variant)) == 0.0
+    assert future_gradient(make_model(variant), tokens_for(variant, (60,))) == 0.0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_future_changes_nothing(variant: str):
+    """What is counted from the tokens, and not learned, looks back only, too."""
+    model = make_model(variant).eval()
+    one, other = tokens_for(variant, (60,)), make_batch((60,), 7, representation_of(variant))
+    mixed = replace(one, **{f: torch.cat([getattr(one, f)[:, :35], getattr(other, f)[:, 35:]], 1) for f in PLACED})
+    with torch.no_grad():
+        torch.testing.assert_close(model(one)[:, :35], model(mixed)[:, :35], atol=1e-5, rtol=1e-5)
 
 
 def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ritornello.layers.barwise._causal", lambda width, *_: torch.zeros(width, width))
-    assert future_gradient(make_model("museformer")) > 0.0
+    assert future_gradient(make_model("museformer"), make_batch((60,))) > 0.0
 
 
 @pytest.mark.parametrize("writing", ["plain", "float32"])
@@ -105,7 +121,7 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):
 def test_cached_equals_uncached(variant: str, writing: str):
     model = make_model(variant).eval()
     model.writing = writing
-    batch = make_batch()
+    batch = tokens_for(variant)
     batch = replace(batch, lengths=torch.tensor([60, 60]), ids=batch.ids.clamp(min=1)[:, :60])
     batch = replace(batch, **{f: getattr(batch, f)[:, :60] for f in ("bars", "positions", "countdown")})
     with torch.no_grad():
@@ -122,7 +138,7 @@ def test_prefill_equals_advancing(variant: str, writing: str):
     """Prompts of unequal length are read at once, then continued."""
     model = make_model(variant).eval()
     model.writing = writing
-    batch = make_batch((60, 60))
+    batch = tokens_for(variant, (60, 60))
     with torch.no_grad():
         expected = model(batch)
     starts = [25, 31]
@@ -146,7 +162,7 @@ def _column(batch, places: list[int]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_padding_changes_nothing(variant: str):
     model = make_model(variant).eval()
-    batch = make_batch((90, 60))
+    batch = tokens_for(variant)
     alone = replace(batch, **{f: getattr(batch, f)[1:, :60] for f in ("ids", "bars", "positions", "countdown")})
     alone = replace(alone, lengths=torch.tensor([60]))
     with torch.no_grad():
@@ -155,10 +171,11 @@ def test_padding_changes_nothing(variant: str):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_opened_says_the_same(name: str, tmp_path):
-    run = Run.create(RunConfig(family=name, representation="museformer", model=SMALL[name]), tmp_path / "run")
+    representation = representation_of(name)
+    run = Run.create(RunConfig(family=name, representation=representation, model=SMALL[name]), tmp_path / "run")
     run.save()
     opened = Run.open(tmp_path / "run")
-    batch = make_batch()
+    batch = tokens_for(name)
     run.model.eval()
     with torch.no_grad():
         torch.testing.assert_close(run.model(batch), opened.model(batch), atol=0, rtol=0)

@@ -15,6 +15,7 @@ FAMILIES = {
     "longformer": "ritornello.models.longformer:Longformer",
     "linear_transformer": "ritornello.models.linear_transformer:LinearTransformer",
     "melody_transformer": "ritornello.models.melody_transformer:MelodyTransformer",
+    "masked_diffusion": "ritornello.models.masked_diffusion:Model",
     "chorale_transformer": "ritornello.models.chorale_transformer:ChoraleTransformer",
 }
 

@@ -2,7 +2,7 @@
 
 At every sixteenth four voices move or hold (see `representations.voices`). Most of what decides a voice's next note is
 near: where all voices stand, how they came there, where in the bar we are. So each token is read with a picture of that
-state, made of plain facts (`State`). Only whole steps go through attention (`layers.causal`), a quarter of the work of
+state, made of plain facts (`State`). Only whole steps go through attention (`layers.plain`), a quarter of the work of
 attending token by token; what it says of the past, and the picture of the present, give the next voice's note.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ritornello.data.augment import draw, room, transpose
 from ritornello.data.batch import TokenBatch
-from ritornello.layers.causal import Block, KeyValueCache
+from ritornello.layers.plain import Block, KeyValueCache
 from ritornello.layers.positions import rotary_angles
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary

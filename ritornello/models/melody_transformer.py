@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ritornello.data.augment import draw, room, transpose
 from ritornello.data.batch import TokenBatch
-from ritornello.layers.causal import Block, KeyValueCache
+from ritornello.layers.plain import Block, KeyValueCache
 from ritornello.layers.positions import rotary_angles
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.melody import STEPS, bar_length

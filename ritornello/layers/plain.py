@@ -1,4 +1,4 @@
-"""A Transformer block whose positions see themselves and all earlier ones, and the cache that lets it write on.
+"""A plain Transformer block with rotary positions, over the past or over all, and the cache that lets it write on.
 
 For sequences of some thousand steps; `barwise` is for longer ones. Positions are rotations (see `positions`), so that a
 block knows how far apart two steps are and not where they stand.
