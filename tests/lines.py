@@ -16,12 +16,12 @@ def make_melody(seed: int = 0, events: int = 80, metre: str = "3/4") -> Tokens:
     return melody.write(np.stack([pitch, rng.choice([3, 6, 8, 12, 24, 100], events)], 1), metre, {"tempo": 80.0})
 
 
-def make_grid(seed: int = 0, steps: int = 36) -> np.ndarray:
+def make_grid(seed: int = 0, steps: int = 36, rests: float = 0.02) -> np.ndarray:
     """Four voices that hold, move and rarely rest at random; the first chord sounds."""
     rng = np.random.default_rng(seed)
     low, high = np.array(voices.RANGES)[[0, 2, 3, 1]].T
     grid = np.where(rng.random((steps, 4)) < 0.7, voices.HOLD, rng.integers(low, high + 1, (steps, 4)))
-    grid[rng.random((steps, 4)) < 0.02] = voices.REST
+    grid[rng.random((steps, 4)) < rests] = voices.REST
     grid[[0, -1]] = low + 5
     return grid
 

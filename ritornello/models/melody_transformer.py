@@ -187,8 +187,8 @@ class MelodyTransformer(DecoderLM):
         if self.training and self.config.transpose:
             pitch = self.embedding.facts.label(batch.ids, "Pitch") - 1
             low = torch.where(pitch < 0, 127, pitch).amin(1, keepdim=True)
-            limits = (torch.tensor([bound], device=pitch.device) for bound in RANGE)
-            shift = draw(*room(low, pitch.amax(1, keepdim=True), *limits, self.config.transpose))
+            lowest, highest = torch.tensor(RANGE, device=pitch.device)[:, None]
+            shift = draw(*room(low, pitch.amax(1, keepdim=True), lowest, highest, self.config.transpose))
             batch = transpose(batch, self.vocabulary, shift)
         return super().loss(batch, step, player)
 

@@ -144,6 +144,7 @@ class MelodyGrammar(StrictGrammar):
         elif self.now[row] < end:
             legal[self.pitches] = True
             legal[self.range["Rest"].start] = True
+            legal[EOS] = self.total is None and last in self.range["Duration"]  # after an upbeat, the last bar is short
         else:
             self._line(row, legal)
 
