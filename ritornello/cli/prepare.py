@@ -25,8 +25,8 @@ def main(
     Args:
         corpus: a folder or archive (.zip, .tar.xz ...) of MIDI files, or a named corpus such as lmd_multitrack.
         out: where to (by default tokens/ and the corpus's name).
-        representation: how music is written down: museformer, museformer-paper, remi, melody or voices (tokens); chorale or
-            pianoroll (piano rolls).
+        representation: how music is written down: museformer, museformer-paper, remi, melody or voices
+            (tokens); chorale or pianoroll (piano rolls).
         set: change one filter, such as most_bars=256 or metre=none; may be given several times.
         workers: processes (by default one a processor).
         limit: only the first so many files.
