@@ -11,3 +11,7 @@ class MusicError(RitornelloError):
 
 class ConfigError(RitornelloError):
     """A setting that is unknown or out of range."""
+
+
+class ListeningError(RitornelloError):
+    """A listening test that cannot be made, opened or counted."""
