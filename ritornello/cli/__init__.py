@@ -19,6 +19,7 @@ VERBS = {
     "prepare": "a folder, archive or named corpus of MIDI files into tokens on disk",
     "train": "a model, as a TOML file says",
     "evaluate": "a run on held-out songs: perplexity, nats a note, structure",
+    "listen": "a blind listening test: make one, open it to listeners, report what they said",
 }
 FAILED, STOPPED = 2, 130
 
@@ -57,7 +58,10 @@ def _verb(verb: str, flags: Sequence[str]) -> None:
 
     module = import_module(f"ritornello.cli.{verb}")
     main = module.main_for(flags) if hasattr(module, "main_for") else module.main
-    tyro.cli(main, prog=f"ritornello {verb}", args=flags)
+    if isinstance(main, dict):  # a verb of several actions
+        tyro.extras.subcommand_cli_from_dict(main, prog=f"ritornello {verb}", args=flags)
+    else:
+        tyro.cli(main, prog=f"ritornello {verb}", args=flags)
 
 
 def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -99,7 +99,9 @@ class Ballots:
             self._file = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
             self._prepare()
         except sqlite3.Error as error:
-            raise ListeningError(f"{path} cannot be opened as a file of ballots: {error}; check it and its disk") from error
+            raise ListeningError(
+                f"{path} cannot be opened as a file of ballots: {error}; check it and its disk"
+            ) from error
 
     def _prepare(self) -> None:
         self._file.execute("PRAGMA journal_mode = WAL")

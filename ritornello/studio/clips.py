@@ -36,6 +36,9 @@ class Stretch:
     first: float
     last: float
 
+    def __str__(self) -> str:
+        return f"{self.unit} {self.first:g} to {self.last:g}"
+
     @classmethod
     def parse(cls, unit: str, text: str) -> Stretch:
         """From "1-32" (bars, both heard) or "0-60" (seconds); a single number is how many from the start."""
@@ -45,7 +48,7 @@ class Stretch:
             first, last = (number(low), number(high)) if dash else (number(unit == "bars"), number(low))
         except ValueError:
             first, last = 0, -1
-        if not (unit == "bars" and 1 <= first <= last or unit == "seconds" and 0 <= first < last < float("inf")):
+        if not ((unit == "bars" and 1 <= first <= last) or (unit == "seconds" and 0 <= first < last < float("inf"))):
             example = "--bars 1-32" if unit == "bars" else "--seconds 0-60"
             raise ListeningError(f"--{unit} {text} is no stretch of music; say it such as {example}.")
         return cls(unit, first, last)
@@ -79,8 +82,8 @@ def length(piece: Path, stretch: Stretch) -> float:
     start, end = _place(piece, stretch)
     if end - start < SHORTEST:
         raise ListeningError(
-            f"{piece} has {max(end - start, 0):.1f} s of music in {stretch.unit} {stretch.first:g} to {stretch.last:g}, "
-            f"and at least {SHORTEST:g} is needed; choose another stretch or leave the piece out."
+            f"{piece} has {max(end - start, 0):.1f} s of music in {stretch}, and at least {SHORTEST:g} is needed; "
+            "choose another stretch or leave the piece out."
         )
     return end - start
 

@@ -71,7 +71,9 @@ class Guard:
         del query["token"]
         path = "/" + scope["path"].lstrip("/")  # "//host" would lead elsewhere
         answer = RedirectResponse(path + (f"?{urlencode(query, doseq=True)}" if query else ""), 303)
-        answer.set_cookie(COOKIE, self.token or "", httponly=True, samesite="strict")
+        # Lax, not strict: whoever follows the link from another site, a mail say, is led on by this very answer, and a
+        # strict cookie would not go with them. Other sites' pages are refused by their Origin.
+        answer.set_cookie(COOKIE, self.token or "", httponly=True, samesite="lax")
         return answer
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,22 +18,29 @@ from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Cookie, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import FileResponse
 
+from ritornello.errors import ListeningError
 from ritornello.evaluate.listening import CRITERIA, HIGHEST, LOWEST
+from ritornello.music.score import write_bytes
 from ritornello.studio.ballots import AlreadyCast, Ballots, Full, Mark, NotKept
 from ritornello.studio.listening import BALLOTS, CLIPS, ListeningTest
+from ritornello.studio.server import create_app
 
 PREFIX = "/api/listen"
+PAGES = Path(__file__).parent / "listener"
 MOST_LISTENERS = 200
 MOST_BYTES = 16 * 1024  # of a request: a ballot is some hundred bytes a clip
 REMEMBERED = 90 * 24 * 3600  # seconds a browser keeps the listener's secret
 QUESTIONS = {  # the words of the paper's section 4.1, for anyone
     "musicality": ("Musicality", "Is it pleasant and interesting, as real as music that people write?"),
     "short_term": ("Short-term structure", "Do neighbouring passages fit: good repetitions, sensible development?"),
-    "long_term": ("Long-term structure", "Does the whole hold together: do ideas come back, are distant parts related?"),
+    "long_term": (
+        "Long-term structure",
+        "Does the whole hold together: do ideas come back, are distant parts related?",
+    ),
     "overall": ("Overall", "All in all, how good is it?"),
 }
 assert tuple(QUESTIONS) == CRITERIA
@@ -89,15 +98,18 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
     cookie = f"ritornello_listener_{hashlib.sha256(names.encode()).hexdigest()[:12]}"  # one a test: ports share cookies
     joins, requests = Bucket(60, 1.0), Bucket(600, 20.0)  # a class behind one address may begin at once
     router = APIRouter(prefix=PREFIX)
-    Key = Annotated[str | None, Cookie(alias=cookie)]
 
     def slow_down(request: Request, bucket: Bucket) -> None:
         if wait := bucket.take(request.client.host if request.client else ""):
             seconds = str(math.ceil(wait))
             raise HTTPException(429, f"Too much at once; try again in {seconds} s.", {"Retry-After": seconds})
 
-    def known(key: str | None) -> int:
-        listener = ballots.listener(key) if key else None
+    def whose(request: Request) -> int | None:
+        key = request.cookies.get(cookie)
+        return ballots.listener(key) if key else None
+
+    def known(request: Request) -> int:
+        listener = whose(request)
         if listener is None:
             raise HTTPException(401, "This browser has not begun the test, or has forgotten it; load the page again.")
         return listener
@@ -121,28 +133,30 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
         }
 
     @router.get("/state")
-    def where(request: Request, key: Key = None) -> dict[str, Any]:
+    def where(request: Request) -> dict[str, Any]:
         slow_down(request, requests)
-        return state(ballots.listener(key) if key else None)
+        return state(whose(request))
 
     @router.post("/join")
-    def join(request: Request, response: Response, joining: Joining, key: Key = None) -> dict[str, Any]:
-        if key and (listener := ballots.listener(key)) is not None:
+    def join(request: Request, response: Response, joining: Joining) -> dict[str, Any]:
+        if (listener := whose(request)) is not None:
             return state(listener)
         slow_down(request, joins)
         try:
             key = ballots.join(joining.trained, most)
         except Full:
-            raise HTTPException(403, "As many listeners as this test takes have begun it. Thank you all the same.") from None
+            raise HTTPException(
+                403, "As many listeners as this test takes have begun it. Thank you all the same."
+            ) from None
         except NotKept:
             raise HTTPException(503, "The server cannot write at the moment; please try again later.") from None
         response.set_cookie(cookie, key, max_age=REMEMBERED, path=PREFIX, httponly=True, samesite="lax")
         return state(ballots.listener(key))
 
     @router.post("/ballot")
-    def cast(request: Request, given: GivenBallot, key: Key = None) -> dict[str, Any]:
+    def cast(request: Request, given: GivenBallot) -> dict[str, Any]:
         slow_down(request, requests)
-        listener = known(key)
+        listener = known(request)
         if given.group >= test.groups or given.group > ballots.cast_by(listener):
             raise HTTPException(409, "This group's turn has not come; load the page again.")
         expected = [clip.name for clip in test.plan(listener)[given.group]]
@@ -160,9 +174,9 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
         return state(listener)
 
     @router.get("/clips/{name}.wav")
-    def clip(request: Request, name: str, key: Key = None) -> Response:
+    def clip(request: Request, name: str) -> Response:
         slow_down(request, requests)
-        listener = known(key)
+        listener = known(request)
         mine = {clip.name for group in test.plan(listener)[: ballots.cast_by(listener) + 1] for clip in group}
         if name not in mine:
             raise HTTPException(404, "There is no such clip in your group.")
@@ -175,3 +189,51 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
         return FileResponse(folder / CLIPS / f"{name}.wav", headers=headers, media_type="audio/wav")
 
     return router
+
+
+# ---- serving --------------------------------------------------------------------------------------------------------
+
+
+def listening_app(folder: Path, token: str | None = None, most: int = MOST_LISTENERS) -> FastAPI:
+    """The listener's page of the test in `folder` and its routes, and no other page. Raises ListeningError."""
+    return create_app(token=token, routers=[listening_router(folder, most)], pages=PAGES, most_bytes=MOST_BYTES)
+
+
+def serve_test(folder: Path, host: str, port: int, most: int, say: Callable[[str], None]) -> None:
+    """Serve a test until it is stopped; `say` gets the link for listeners once it can be opened.
+
+    Raises ListeningError: no test there, or the address cannot be served.
+    """
+    import uvicorn
+
+    own = host in ("127.0.0.1", "localhost", "::1")
+    token = None if own else _token(folder)
+    app = listening_app(folder, token, most)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ListeningError(f"{host}:{port} cannot be served: {error}; choose another --host or --port.") from None
+    name = _own_address() if host in ("0.0.0.0", "::") else host
+    address = f"[{name}]" if ":" in name else name
+    say(f"http://{address}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[listening])
+
+
+def _token(folder: Path) -> str:
+    """The token of a test's link: drawn once and kept in its folder, so that the link outlives a restart."""
+    path = folder / "token"
+    if not path.exists():
+        write_bytes(secrets.token_urlsafe(16).encode(), path)
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _own_address() -> str:
+    """The address by which others on this network reach this machine; no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

@@ -172,7 +172,7 @@ def _begin(order: Order, part: Path) -> ListeningTest:
         title=order.title,
         systems=tuple(found),
         groups=order.groups,
-        stretch=f"{stretch.unit} {stretch.first:g} to {stretch.last:g}",
+        stretch=str(stretch),
         seconds=longest,
         heard=order.heard,
         seed=seed,
@@ -199,7 +199,7 @@ def _begun(order: Order, part: Path) -> ListeningTest | None:
 
 
 def scores(test: ListeningTest, ballots: Sequence[Ballot]) -> Scores:
-    """Ballots as the statistics take them: clips become systems again. Raises ListeningError: ballots of another test."""
+    """Ballots as the statistics take them: clips become systems. Raises ListeningError: they are of another test."""
     system = {clip.name: test.systems.index(clip.system) for clip in test.clips}
     values = np.zeros((len(ballots), len(test.systems), 4), np.int64)
     for i, ballot in enumerate(ballots):

@@ -22,7 +22,12 @@ MOST_BYTES = (
 
 
 def create_app(
-    *, token: str | None = None, routers: Sequence[APIRouter] = (), open_paths: Sequence[str] = ()
+    *,
+    token: str | None = None,
+    routers: Sequence[APIRouter] = (),
+    open_paths: Sequence[str] = (),
+    pages: Path = STATIC,
+    most_bytes: int = MOST_BYTES,
 ) -> FastAPI:
     """The app.
 
@@ -30,6 +35,8 @@ def create_app(
         token: what every visitor must show; without one, only this machine is served (guard.py).
         routers: more pages; each keeps its own state, or uses `request.app.state`.
         open_paths: beginnings of paths that need no token, because they guard themselves: a listener's link.
+        pages: the folder of the pages.
+        most_bytes: of a request's body.
     """
     app = FastAPI(
         title="Ritornello",
@@ -37,14 +44,14 @@ def create_app(
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         middleware=[Middleware(Guard, token=token, open_paths=open_paths)],
-        max_body_size=MOST_BYTES,
+        max_body_size=most_bytes,
     )
     app.add_exception_handler(RitornelloError, _tell)
     app.add_exception_handler(HTTPException, _tell)
     app.add_exception_handler(RequestValidationError, _tell)
     for router in routers:
         app.include_router(router)
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
+    app.mount("/", StaticFiles(directory=pages, html=True), name="static")
     return app
 
 
