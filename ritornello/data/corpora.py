@@ -12,12 +12,14 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from ritornello.data.annotated import pop909_cl
 from ritornello.errors import MusicError
+from ritornello.music.score import Score
 
 MIDI = (".mid", ".midi", ".kar", ".rmi")
 ARCHIVES = (".tar.xz", ".tar.gz", ".tar.bz2", ".tgz", ".tar", ".zip")
@@ -35,12 +37,15 @@ class Source:
     clusters: tuple[str, ...] = ("cluster",)  # columns of its manifest that tell which files are one piece of music
     family: str = ""  # corpora of one family share their clusters: POP909 and its corrected form are the same songs
     held_out: dict[str, str] = field(default_factory=dict)  # cluster → split, where the choice is ours
+    music: Callable[[Score], Score] | None = None  # a file's score → the music in it, where annotations stand beside it
 
 
 SOURCES = {
     "lmd_multitrack": Source("multi-instrument songs of the Lakh MIDI Dataset", "CC BY 4.0 (Colin Raffel, 2016)"),
     "pop909": Source("pop songs arranged for piano: melody, bridge, piano", "MIT (Music X Lab)", ("path",), "pop909"),
-    "pop909_cl": Source("POP909 with metre, key and chords corrected by hand", "MIT", ("path",), "pop909"),
+    "pop909_cl": Source(
+        "POP909 with metre, key and chords corrected by hand", "MIT", ("path",), "pop909", music=pop909_cl
+    ),
     "jsb_chorales": Source("four-part chorales by J. S. Bach, standard split", "music in the public domain"),
     "bach_cello_suites": Source(
         "the six cello suites in two editions",

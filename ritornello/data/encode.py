@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatch
 from functools import cached_property
 
@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from ritornello.config import Config
-from ritornello.data.corpora import Entry
+from ritornello.data.corpora import SOURCES, Entry
 from ritornello.data.shards import MOST_BARS
 from ritornello.data.split import Sketch, sketch
 from ritornello.data.workers import Failure
@@ -78,6 +78,7 @@ class Encoder:
 
     representation: str
     filters: Filters
+    corpus: str = ""
 
     def __call__(self, entry: Entry) -> Encoded | Failure:
         """Reads, judges and encodes; what the reader warned of goes to meta["warnings"]."""
@@ -95,7 +96,7 @@ class Encoder:
         if entry.data is None:
             return Failure("cannot be read", entry.problem or "has no content")
         try:
-            score = parse(entry.data, entry.name)
+            score = self._music(parse(entry.data, entry.name))
         except MusicError as error:
             return Failure("cannot be read", str(error))
         if dropped := judge(score, self.filters):
@@ -108,6 +109,10 @@ class Encoder:
             return dropped
         notes = int((song.cells == ONSET).sum()) if isinstance(song, Roll) else self._count_notes(song.ids)
         return Encoded(song, notes, int(song.meta.get("bars", int(song.bars[-1]) + 1)), sketch(score))
+
+    def _music(self, score: Score) -> Score:
+        source = SOURCES.get(self.corpus)
+        return source.music(score) if source and source.music else score
 
     @cached_property
     def _built(self) -> Representation:
@@ -122,7 +127,9 @@ class Encoder:
         return lambda ids: int(is_note[ids].sum())
 
     def __getstate__(self) -> dict[str, object]:
-        return {"representation": self.representation, "filters": self.filters}  # built anew in each worker
+        return {
+            field.name: getattr(self, field.name) for field in fields(self)
+        }  # the rest is built anew in each worker
 
 
 def judge(score: Score, filters: Filters) -> Failure | None:

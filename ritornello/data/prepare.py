@@ -40,7 +40,13 @@ FORMAT = 1  # of what is written
 FILES_PER_SHARD = 256
 SECONDS_PER_FILE = 60.0
 MEMORY_PER_WORKER = 4 * 2**30  # bytes of address space, of which a worker touches about 150 MB
-CODE = ("music", "representations", "data/encode.py", "data/split.py")  # what decides which tokens come out
+CODE = (
+    "music",
+    "representations",
+    "data/annotated.py",
+    "data/encode.py",
+    "data/split.py",
+)  # what decides which tokens come out
 
 Record = dict[str, Any]
 
@@ -86,7 +92,7 @@ def prepare(
                     bar.advance(task, len(entries))
 
         outcomes: list[Encoded | Failure] = []
-        encoder = Encoder(representation, filters)
+        encoder = Encoder(representation, filters, source.name if source.source else "")
         for outcome in run(encoder, jobs(), _processes(workers), SECONDS_PER_FILE, MEMORY_PER_WORKER):
             outcomes.append(outcome)
             bar.advance(task)

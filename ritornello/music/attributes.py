@@ -1,13 +1,15 @@
 """What each bar is like: how busy, how full, how high, how loud.
 
-Rhythmic intensity and polyphony are MuseMorphose's (section III-C), on the grid of sixteenths, in bars of any metre.
+Rhythmic intensity and polyphony are MuseMorphose's (section III-C), on the grid of sixteenths, in bars of any metre;
+`class_bounds` and `classes` make ordinal classes of them.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ritornello.errors import MusicError
 from ritornello.music.bars import bars
 from ritornello.music.score import Score
 from ritornello.music.tracks import SIX, instrument_name
@@ -50,7 +52,12 @@ def bar_attributes(score: Score) -> dict[str, Floats]:
         if len(bar):
             name = f"density {track.name if track.name in SIX else instrument_name(track)}"
             density[name] = density.get(name, np.zeros(count)) + played / quarters
-    intensity, polyphony = _texture(score, _to_grid(grid.starts, per_quarter, SUB_BEATS))
+    columns = [(track.notes.numpy(), track.is_drum) for track in score.tracks]
+    onsets, durations = (
+        np.concatenate([np.zeros(0, np.int64), *(column[key] for column, _ in columns)]) for key in ("time", "duration")
+    )
+    pitched = np.repeat([not drum for _, drum in columns], [len(column["time"]) for column, _ in columns]).astype(bool)
+    intensity, polyphony = texture(onsets, durations, grid.starts, per_quarter, pitched)
     return {
         "rhythmic_intensity": intensity,
         "polyphony": polyphony,
@@ -62,21 +69,53 @@ def bar_attributes(score: Score) -> dict[str, Floats]:
     }
 
 
-def _texture(score: Score, edges: Ints) -> tuple[Floats, Floats]:
-    """Rhythmic intensity and polyphony of the bars between `edges`, int64[b + 1] in sixteenths: two float64[b]."""
+def texture(
+    onsets: Ints, durations: Ints, starts: Ints, per_quarter: int, pitched: NDArray[np.bool_] | None = None
+) -> tuple[Floats, Floats]:
+    """Rhythmic intensity and polyphony of b bars, as in `bar_attributes`: two float64[b].
+
+    Args:
+        onsets, durations: of n notes in any order, in units of `per_quarter` a quarter.
+        starts: int64[b + 1], where the bars begin and the last one ends; notes beyond it do not count.
+        pitched: bool[n], which notes count in the polyphony; all where None.
+    """
+    edges = _to_grid(starts, per_quarter, SUB_BEATS)
     end = int(edges[-1])
+    begin = _to_grid(onsets, per_quarter, SUB_BEATS)
+    stop = np.maximum(_to_grid(onsets.astype(np.int64) + durations, per_quarter, SUB_BEATS), begin + 1)
     begun = np.zeros(end, bool)
-    change = np.zeros(end + 1, np.int64)  # how many notes more sound from this sixteenth on
-    for track in score.tracks:
-        column = track.notes.numpy()
-        begin = _to_grid(column["time"], score.ticks_per_quarter, SUB_BEATS)
-        stop = _to_grid(column["time"].astype(np.int64) + column["duration"], score.ticks_per_quarter, SUB_BEATS)
-        begun[begin[begin < end]] = True
-        if not track.is_drum:
-            np.add.at(change, np.minimum(begin, end), 1)
-            np.add.at(change, np.minimum(np.maximum(stop, begin + 1), end), -1)
-    sounding = np.cumsum(change[:-1])
-    return _means(begun, edges), _means(sounding, edges)
+    begun[begin[begin < end]] = True
+    if pitched is not None:
+        begin, stop = begin[pitched], stop[pitched]
+    change = np.bincount(np.minimum(begin, end), minlength=end + 1)  # how many notes more sound from there on
+    change -= np.bincount(np.minimum(stop, end), minlength=end + 1)
+    return _means(begun, edges), _means(np.cumsum(change[:-1]), edges)
+
+
+def class_bounds(values: ArrayLike, classes: int = 8) -> Floats:
+    """Bounds that divide values into `classes` ordinal classes as equal in number as can be: float64[classes - 1].
+
+    They are octiles (for eight classes), but each is another one of the values: many bars share one value (9 of 16
+    sixteenths), and plain octiles would leave classes without a bar.
+
+    Raises:
+        MusicError: fewer different values than classes.
+    """
+    kinds, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
+    if classes < 2 or len(kinds) < classes:
+        raise MusicError(f"{len(kinds)} different values make no {classes} classes; take more bars or fewer classes")
+    below = np.cumsum(counts) / counts.sum()  # share of the values up to and with each kind
+    bounds, last = [], -1
+    for k in range(1, classes):
+        free = slice(last + 1, len(kinds) - (classes - k))
+        last += 1 + int(np.abs(below[free] - k / classes).argmin())
+        bounds.append(kinds[last])
+    return np.array(bounds)
+
+
+def classes(values: ArrayLike, bounds: ArrayLike) -> Ints:
+    """The class of each value, 0 to len(bounds), same shape: how many bounds are below it (MuseMorphose's rule)."""
+    return np.searchsorted(np.asarray(bounds, np.float64), np.asarray(values, np.float64), side="left").astype(np.int64)
 
 
 def _means(values: NDArray, edges: Ints) -> Floats:

@@ -1,4 +1,4 @@
-"""Tracks: find the melody; merge programs into Museformer's six named instruments, or into one track a program."""
+"""Tracks: find the melody; merge all into Museformer's six named instruments, one track a program, or one piano."""
 
 from __future__ import annotations
 
@@ -141,6 +141,28 @@ def merge_programs(score: Score) -> Score:
     for (pitched, program), tracks in sorted(groups.items()):
         result.tracks.append(_merged(tracks, instrument_name(tracks[0]), program, not pitched))
     return result
+
+
+def merge_piano(score: Score) -> tuple[Score, str]:
+    """All pitched tracks as one piano part, called "piano", and one sentence about it; drums are left out.
+
+    Notes of one pitch and onset become one, the longest. The sentence is empty where the score was one piano already; a
+    score without pitched notes gives no track.
+    """
+    pitched = [track for track in score.tracks if len(track.notes) and not track.is_drum]
+    drums = sum(len(track.notes) for track in score.tracks if track.is_drum)
+    result = _frame(score)
+    if not pitched:
+        return result, f"{drums:,} drum notes left out." if drums else ""
+    result.tracks.append(_merged(pitched, "piano", 0, False))
+    said = []
+    if len(pitched) > 1 or pitched[0].program // 8:
+        counts = Counter(instrument_name(track) for track in pitched)
+        said.append(f"{', '.join(_times(*item) for item in counts.items())} became one piano part")
+    if drums:
+        said.append(f"{drums:,} drum notes left out")
+    sentence = "; ".join(said)
+    return result, sentence and f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def home_of(track: TrackTick) -> str | None:

@@ -146,6 +146,27 @@ def starts_of(metres: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.append(0, np.cumsum(after - before))
 
 
+# ---- beats -----------------------------------------------------------------------------------------------------------
+
+
+def beat_length(metre: Metre) -> int:
+    """Steps of a beat: a dotted quarter in 3/8, 6/8, 9/8 …, else a quarter."""
+    numerator, unit = metre
+    return STEPS * 3 // 2 if unit == 8 and numerator % 3 == 0 else STEPS
+
+
+def beats(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each of n beats begins and the last one ends, int64[n + 1]; and which of its bar each is, int64[n].
+
+    Beats are counted from the bar line; the last of a bar is shorter where the metre says so (7/8).
+    """
+    lengths = np.array([beat_length(metre) for metre in map(tuple, grid.metres.tolist())])
+    counts = -(-np.diff(grid.starts) // lengths)
+    bar = np.repeat(np.arange(len(grid)), counts)
+    nth = np.arange(len(bar)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.append(grid.starts[bar] + nth * lengths[bar], grid.starts[-1]), nth
+
+
 # ---- back to a Score -------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Scores as Museformer's events (see `events`), for six instruments or for all.
+"""Scores as events (see `events`): Museformer's for six instruments or for all, MuseMorphose's for one piano.
 
 What is rounded, and how: onsets, bar lines and durations to the nearest that can be said, ties up, in twelve steps a
 quarter; velocities to the middle of their bin; the tempo of a bar (its time-true mean) to the nearest 1/72 octave, at
@@ -13,21 +13,26 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import floor, log2
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from symusic import Note
-from symusic.core import NoteTick, NoteTickList, TrackTick
+from symusic.core import NoteTick, NoteTickList, TextMetaTick, TrackTick
 
 from ritornello.config import Config
 from ritornello.errors import MusicError
+from ritornello.music.attributes import texture
+from ritornello.music.chords import LABELS as CHORDS
+from ritornello.music.chords import recognise
+from ritornello.music.chords import transposed as chords_transposed
 from ritornello.music.keys import find_key, fitting, transposition_to_c
 from ritornello.music.score import Score
-from ritornello.music.tracks import DRUM, SIX, merge_six
+from ritornello.music.tracks import DRUM, SIX, merge_piano, merge_six
 from ritornello.representations.base import Tokens
-from ritornello.representations.events import Events, Notes
-from ritornello.representations.grid import LONGEST, STEPS, WHOLE, Grid, all_metres, empty_score, lay, to_steps
+from ritornello.representations.events import NO_CHORDS, Chords, Events, Notes
+from ritornello.representations.grid import LONGEST, STEPS, WHOLE, Grid, all_metres, beats, empty_score, lay, to_steps
 from ritornello.representations.vocabulary import Vocabulary
 
 TEMPOS = tuple(round(120 * 2 ** (k / 72), 3) for k in range(-216, 145))  # 15 to 480 quarters a minute
@@ -38,8 +43,9 @@ class RemiConfig(Config):
     """Which events there are."""
 
     name: str
-    six: bool = False
-    """Museformer's six instruments, 4/4 only, in C major / A minor; else every program, metre and key."""
+    parts: Literal["all", "six", "piano"] = "all"
+    """Every program, in any metre and key; Museformer's six instruments, 4/4 only, in C major / A minor; or all pitched
+    tracks as one piano part with chords and bar attributes, in any metre and key."""
     durations: tuple[int, ...]
     """What a note can last, in steps, rising from 1."""
     velocities: int = Field(32, ge=1, le=128)
@@ -54,20 +60,24 @@ def _durations(*parts: tuple[int, int]) -> tuple[int, ...]:
     return tuple(result)
 
 
+# 94 of 100 durations in Lakh songs fall on one of these, and the mean distance is 0.15 steps
+COMPACT = (*range(1, 13), 14, 15, 16, 18, 20, 21, 23, 24, 27, 30, 33, 36, 42, 48, 54, 60, 72, 96, 144, 192)
+
 CONFIGS = {
     config.name: config
     for config in (
-        RemiConfig(  # these durations: 94 of 100 in Lakh songs fall on one, and the mean distance is 0.15 steps
+        RemiConfig(
             name="museformer",
-            six=True,
-            durations=(*range(1, 13), 14, 15, 16, 18, 20, 21, 23, 24, 27, 30, 33, 36, 42, 48, 54, 60, 72, 96, 144, 192),
+            parts="six",
+            durations=COMPACT,
             velocities=16,
         ),
         RemiConfig(  # as fine as the paper's, up to 61 bars, with whole notes exact
             name="museformer-paper",
-            six=True,
+            parts="six",
             durations=_durations((12, 1), (48, 2), (96, 4), (192, 8), (384, 16), (768, 32), (1536, 64), (2944, 128)),
         ),
+        RemiConfig(name="musemorphose", parts="piano", durations=COMPACT),
         RemiConfig(name="remi", durations=_durations((96, 1), (192, 4), (384, 12), (768, 24), (1536, 48))),
     )
 }
@@ -78,18 +88,19 @@ class Remi:
 
     def __init__(self, config: RemiConfig) -> None:
         self.config = config
-        self.programs = tuple(SIX.values()) if config.six else tuple(range(DRUM + 1))
+        self.six, self.piano = config.parts == "six", config.parts == "piano"
+        self.programs = {"six": tuple(SIX.values()), "piano": (0,)}.get(config.parts, tuple(range(DRUM + 1)))
         self.velocities = tuple((256 * i + 128) // (2 * config.velocities) for i in range(config.velocities))
-        metres = {} if config.six else {"Metre": [f"{n}/{d}" for n, d in all_metres()]}
+        instruments = {"Instrument": tuple(SIX) if self.six else (*range(DRUM), "drums")}
         self.vocabulary = Vocabulary(
             {
                 "Bar": (),
-                **metres,
+                **({} if self.six else {"Metre": [f"{n}/{d}" for n, d in all_metres()]}),
                 "Tempo": TEMPOS,
-                "Position": range(WHOLE if config.six else LONGEST),
-                "Instrument": tuple(SIX) if config.six else (*range(DRUM), "drums"),
+                "Position": range(WHOLE if self.six else LONGEST),
+                **({"Chord": CHORDS} if self.piano else instruments),
                 "Pitch": range(128),
-                "Drum": range(128),
+                **({} if self.piano else {"Drum": range(128)}),
                 "Duration": config.durations,
                 "Velocity": self.velocities,
             }
@@ -109,34 +120,49 @@ class Remi:
         duplicates:       notes that fell together with another;
         tempo_clipped:    bars slower or faster than any tempo of the vocabulary;
         transposition:    semitones that were added, which `decode` takes back (six instruments; 0 otherwise);
-        and for six instruments: key (before that), leading_bars (empty ones left out before the first; those at the end
-        are left out too), merged and melody_confidence (what became of the tracks; not there if they were the six).
+        for six instruments: key (before that), leading_bars (empty ones left out before the first; those at the end
+        are left out too), merged and melody_confidence (what became of the tracks; not there if they were the six);
+        for the piano: key, merged (a sentence; not there if it was one piano).
+
+        The piano's `attributes` are each bar's rhythmic intensity and polyphony (`music.attributes`) in thousandths.
 
         Raises: MusicError, if there are no notes, too many bars, or a metre that the vocabulary does not have.
         """
         parts, meta = self._parts(score)
         notes, duplicates = self._notes(parts)
         meta |= {"notes": len(notes.onsets), "duplicates": duplicates}
-        grid, about = self._grid(score, *notes.onsets[[0, -1]].tolist())
+        grid, about = self._grid(parts if self.piano else score, *notes.onsets[[0, -1]].tolist())
         notes = replace(notes, onsets=notes.onsets - grid.starts[0])
         grid = replace(grid, starts=grid.starts - grid.starts[0])
-        if self.config.six:
+        if self.config.parts != "all":
             key = find_key(parts)
-            shift = fitting(parts, transposition_to_c(key))
+            shift = fitting(parts, transposition_to_c(key)) if self.six else 0
             meta |= {"key": str(key), "transposition": shift}
-            notes = replace(notes, pitches=notes.pitches + shift * (notes.instruments != self.programs.index(DRUM)))
-        ids, bars, positions = self.events.write(notes, grid)
-        return Tokens(ids, bars, positions, np.zeros((len(grid), 0), np.int16), {**meta, **about})
+            notes = replace(notes, pitches=notes.pitches + shift * self._pitched(notes))
+        chords, attributes = NO_CHORDS, np.zeros((len(grid), 0), np.int16)
+        if self.piano:
+            durations = np.take(self.config.durations, notes.durations)
+            chords = find_chords(notes.onsets, durations, notes.pitches, grid)
+            attributes = bar_texture(notes.onsets, durations, grid)
+        ids, bars, positions = self.events.write(notes, grid, chords)
+        return Tokens(ids, bars, positions, attributes, {**meta, **about})
 
     def _parts(self, score: Score) -> tuple[Score, dict[str, Any]]:
         """The score with only tracks that have an instrument here, and what that took."""
         meta: dict[str, Any] = {"representation": self.name, "transposition": 0}
-        if self.config.six and not all(SIX.get(track.name) == _program(track) for track in score.tracks):
+        if self.six and not all(SIX.get(track.name) == _program(track) for track in score.tracks):
             score, report = merge_six(score)
             meta |= {"merged": str(report), "melody_confidence": round(report.confidence, 3)}
+        elif self.piano:
+            score, said = merge_piano(score)
+            meta |= {"merged": said} if said else {}
         if score.note_num() == 0:
             raise MusicError(f"The song has no notes that {self.name!r} can hold; choose another file.")
         return score, meta
+
+    def _pitched(self, notes: Notes) -> NDArray[np.bool_]:
+        """Which notes are not drums."""
+        return np.take(self.programs, notes.instruments) != DRUM
 
     def _notes(self, parts: Score) -> tuple[Notes, int]:
         """The notes of all tracks, rounded, sorted and unique, and how many fell together with another."""
@@ -174,7 +200,7 @@ class Remi:
         With six instruments: those from the first bar with a note to the last, all of them in 4/4.
         """
         grid, about = lay(score), {}
-        if self.config.six:
+        if self.six:
             begin, end = (np.searchsorted(grid.starts, [first, last], "right") - 1).tolist()
             grid = Grid(grid.starts[begin : end + 2], grid.metres[begin : end + 1], grid.tempos[begin : end + 1])
             about["leading_bars"] = begin
@@ -198,15 +224,17 @@ class Remi:
     def decode(self, tokens: Tokens) -> Score:
         """Tokens → Score at 12 ticks a quarter, a track an instrument, in the order of the vocabulary.
 
+        Chords become markers, which players and notation programs show.
+
         Taken as they are: a song, a draft without EOS, a part of a song that starts with Bar; padding at the end.
         meta["transposition"] is taken back; keys that this drives out of 0..127 come back by octaves.
 
         Raises: MusicError, if the tokens do not follow the grammar; it names the first that does not.
         """
-        notes, grid = self.events.read(tokens.ids)
+        notes, grid, chords = self.events.read(tokens.ids)
         score = empty_score(grid)
-        pitched = notes.instruments != self.programs.index(DRUM)
-        pitches = notes.pitches - int(tokens.meta.get("transposition", 0)) * pitched
+        _mark(score, chords)
+        pitches = notes.pitches - int(tokens.meta.get("transposition", 0)) * self._pitched(notes)
         pitches += 12 * (-(np.minimum(pitches, 0) // 12) + (127 - np.maximum(pitches, 127)) // 12)
         durations = np.take(self.config.durations, notes.durations)
         velocities = np.take(self.velocities, notes.velocities)
@@ -222,7 +250,8 @@ class Remi:
 
     def _track(self, index: int) -> TrackTick:
         """An empty track of the instrument at this place in the vocabulary."""
-        label, program = self.vocabulary.labels("Instrument")[index], self.programs[index]
+        label = "piano" if self.piano else self.vocabulary.labels("Instrument")[index]
+        program = self.programs[index]
         return TrackTick(label if isinstance(label, str) else "", program % DRUM, program == DRUM)
 
     # ---- what is kept of a Score -------------------------------------------------------------------------------------
@@ -241,7 +270,7 @@ class Remi:
                 kept[where] = max(longest, note.duration), max(loudest, note.velocity)
 
         onsets = [onset for _, onset, _ in kept]
-        grid, _ = self._grid(score, min(onsets), max(onsets))
+        grid, _ = self._grid(parts if self.piano else score, min(onsets), max(onsets))
         start = int(grid.starts[0])
         tempos = [min(TEMPOS, key=lambda tempo, true=true: abs(log2(tempo / true))) for true in grid.tempos.tolist()]
         result = empty_score(Grid(grid.starts - start, grid.metres, np.array(tempos)))
@@ -253,7 +282,62 @@ class Remi:
             tracks[index].notes.append(NoteTick(onset - start, duration(longest), pitch, velocity(loudest)))
         for track in tracks.values():
             result.tracks.append(track.sort())
+        if self.piano:
+            rows = [(onset - start, duration(longest), pitch) for (_, onset, pitch), (longest, _) in kept.items()]
+            _mark(result, find_chords(*np.array(rows).T, Grid(grid.starts - start, grid.metres, grid.tempos)))
         return result
+
+
+# ---- what the piano has beside its notes -----------------------------------------------------------------------------
+
+
+def find_chords(
+    onsets: NDArray[np.int64], durations: NDArray[np.int64], pitches: NDArray[np.int64], grid: Grid
+) -> Chords:
+    """The chords of notes in steps (see `music.chords`), at the beats where they change; the first beat has one."""
+    places, in_bar = beats(grid)
+    labels = recognise(onsets, durations, pitches, places, in_bar)
+    changes = np.flatnonzero(np.diff(labels, prepend=-1))
+    return Chords(places[changes], labels[changes])
+
+
+def bar_texture(onsets: NDArray[np.int64], durations: NDArray[np.int64], grid: Grid) -> NDArray[np.int16]:
+    """Rhythmic intensity and polyphony of every bar in thousandths, int16[b, 2]."""
+    both = np.stack(texture(onsets, durations, grid.starts, STEPS), axis=1)
+    return np.minimum(np.rint(1000 * both), 32_767).astype(np.int16)
+
+
+def transposable(vocabulary: Vocabulary, ids: NDArray[np.integer]) -> tuple[int, int]:
+    """The least and the greatest number of semitones by which `transpose` can shift these tokens."""
+    pitches = vocabulary.range("Pitch")
+    found = ids[(ids >= pitches.start) & (ids < pitches.stop)]
+    if not len(found):
+        return -127, 127
+    return pitches.start - int(found.min()), pitches.stop - 1 - int(found.max())
+
+
+def transpose(vocabulary: Vocabulary, ids: NDArray[np.int16], semitones: int) -> NDArray[np.int16]:
+    """The same tokens so many semitones higher, pitches and chords; drums stay as they are.
+
+    Raises: MusicError, where a pitch would leave 0..127 (see `transposable`).
+    """
+    low, high = transposable(vocabulary, ids)
+    if not low <= semitones <= high:
+        raise MusicError(f"These notes can be transposed by {low:+d} to {high:+d} semitones, not by {semitones:+d}.")
+    result = ids.copy()
+    pitches = vocabulary.range("Pitch")
+    result[(ids >= pitches.start) & (ids < pitches.stop)] += semitones
+    if "Chord" in vocabulary.families:
+        chords = vocabulary.range("Chord")
+        is_chord = (ids >= chords.start) & (ids < chords.stop)
+        result[is_chord] = chords.start + chords_transposed(ids[is_chord] - chords.start, semitones)
+    return result
+
+
+def _mark(score: Score, chords: Chords) -> None:
+    """Write chords into a score as markers, which players and notation programs show."""
+    for onset, label in zip(chords.onsets.tolist(), chords.labels.tolist(), strict=True):
+        score.markers.append(TextMetaTick(onset, CHORDS[label]))
 
 
 def _program(track: TrackTick) -> int:

@@ -15,7 +15,7 @@ from tests.songs import make_song
 BOS, EOS = 1, 2
 
 
-@pytest.fixture(params=["museformer", "remi"])
+@pytest.fixture(params=["museformer", "remi", "musemorphose"])
 def vocabulary(request: pytest.FixtureRequest) -> Vocabulary:
     return build(request.param).vocabulary
 
@@ -113,7 +113,9 @@ def test_an_ended_song_is_padded(vocabulary: Vocabulary):
     assert (grammar.place() == before).all()
 
 
-def test_restrictions(vocabulary: Vocabulary):
+@pytest.mark.parametrize("name", ["museformer", "remi"])
+def test_restrictions(name: str):
+    vocabulary = build(name).vocabulary
     tempo, instruments = vocabulary.range("Tempo")[3], vocabulary.range("Instrument")[2:4]
     ranges = dict.fromkeys(instruments, (40, 52))
     grammar = Grammar(vocabulary, bars=6, tempo=tempo, instruments=list(instruments), ranges=ranges)
@@ -123,6 +125,48 @@ def test_restrictions(vocabulary: Vocabulary):
     assert by_family["Instrument"] == set(instruments)
     assert by_family["Drum"] == set()
     assert {int(value) for _, value in split(vocabulary, by_family["Pitch"])} <= set(range(40, 53))
+
+
+def test_keys_can_be_bounded_without_instruments():
+    vocabulary = build("musemorphose").vocabulary
+    song = walk(Grammar(vocabulary, bars=9, keys=(40, 52)), vocabulary, np.random.default_rng(0), [BOS], 3000)
+    keys = {int(value) for family, value in split(vocabulary, song) if family == "Pitch"}
+    assert keys
+    assert keys <= set(range(40, 53))
+    assert fault(vocabulary, song, 9) is None
+    with pytest.raises(ConfigError, match=r"0\.\.127"):
+        Grammar(vocabulary, keys=(60, 128))
+
+
+def test_chords_stand_at_beats_and_never_follow_themselves():
+    """Of a walk through bars of many metres; and the same chord is allowed again after another one."""
+    vocabulary = build("musemorphose").vocabulary
+    grammar, rng, song = Grammar(vocabulary, bars=40), np.random.default_rng(3), [BOS]
+    positions = vocabulary.range("Position")
+    grammar.read(np.array([song]))
+    while not grammar.done[0]:
+        legal = np.flatnonzero(grammar.mask()[0])
+        families = vocabulary.family_of[legal]
+        choices = legal[families == rng.choice(np.unique(families))]
+        if choices[0] in positions and len(at_beats := choices[(choices - positions.start) % 6 == 0]):
+            choices = at_beats
+        song.append(int(rng.choice(choices)))
+        grammar.advance(np.array(song[-1:]))
+    assert fault(vocabulary, song, 40) is None
+    chords = [value for family, value in split(vocabulary, song) if family == "Chord"]
+    assert len(chords) > 5
+    start = [BOS, *(vocabulary.id(*name) for name in (("Bar",), ("Metre", "6/8"), ("Tempo", 120.0)))]
+    beat, c, g = vocabulary.id("Position", 18), vocabulary.id("Chord", "C"), vocabulary.id("Chord", "G7")
+    for ids, allowed in (
+        ([vocabulary.id("Position", 0)], {"C": True, "G7": True}),
+        ([vocabulary.id("Position", 12)], {"C": False, "G7": False}),
+        ([vocabulary.id("Position", 0), c, beat], {"C": False, "G7": True}),
+        ([vocabulary.id("Position", 0), c, beat, g, *start[1:], vocabulary.id("Position", 0)], {"C": True}),
+    ):
+        grammar = Grammar(vocabulary)
+        grammar.read(np.array([[*start, *ids]]))
+        for label, may in allowed.items():
+            assert grammar.mask()[0, vocabulary.id("Chord", label)] == may
 
 
 def test_metre_can_be_held():
@@ -138,7 +182,7 @@ def test_empty_bars_in_a_row(vocabulary: Vocabulary, most: int):
     song = walk(Grammar(vocabulary, bars=60, empty_bars=most), vocabulary, np.random.default_rng(0), [BOS], 9000)
     run = longest = 0
     for family in families(vocabulary, song)[1:-1]:
-        run = run + 1 if family == "Bar" else 0 if family == "Position" else run
+        run = run + 1 if family == "Bar" else 0 if family in ("Pitch", "Drum") else run
         longest = max(longest, run - 1)
     assert longest == most
 
@@ -149,13 +193,13 @@ def test_impossible_wishes_are_one_sentence(vocabulary: Vocabulary):
     with pytest.raises(ConfigError, match="at least one"):
         Grammar(vocabulary, instruments=[])
     with pytest.raises(ConfigError, match=r"0\.\.127"):
-        Grammar(vocabulary, ranges={vocabulary.range("Instrument")[0]: (60, 50)})
+        Grammar(vocabulary, ranges={3: (60, 50)})
     grammar = Grammar(vocabulary, bars=2, max_tokens=200)
     with pytest.raises(ConfigError, match="too few"):
         walk(grammar, vocabulary, np.random.default_rng(0), [BOS] + [vocabulary.id("Bar")] * 199, 1)
 
 
-@pytest.mark.parametrize("name", ["museformer", "remi"])
+@pytest.mark.parametrize("name", ["museformer", "remi", "musemorphose"])
 def test_written_music_is_never_forbidden(name: str):
     representation = build(name)
     song = representation.encode(make_song(1, bars=8)).ids.astype(np.int64)

@@ -15,7 +15,8 @@ NEXT = {
     "BOS": {"Bar"},
     "Metre": {"Tempo"},
     "Tempo": {"Position", "Bar"},
-    "Position": {"Instrument"},
+    "Position": {"Instrument", "Chord", "Pitch"},
+    "Chord": {"Pitch", "Position", "Bar", "EOS"},
     "Instrument": NOTE_FAMILIES,
     "Pitch": {"Duration"},
     "Drum": {"Duration"},
@@ -33,37 +34,50 @@ def split(vocabulary: Vocabulary, ids) -> list[tuple[str, str]]:
 def fault(vocabulary: Vocabulary, ids, total: int | None = None) -> str | None:
     """What is wrong with the beginning of a song, None if nothing is. `total`: its number of bars, if that is fixed."""
     tokens = split(vocabulary, ids)
-    order = [value for _, value in split(vocabulary, vocabulary.range("Instrument"))]
+    named = "Instrument" in vocabulary.families
+    order = [value for _, value in split(vocabulary, vocabulary.range("Instrument"))] if named else []
     with_metre = "Metre" in vocabulary.families
     if tokens[0][0] != "BOS":
         return "no BOS"
-    bar, length, position, instrument, key = -1, 48, -1, -1, 128
+    bar, length, beat, position, instrument, key, chord, sounds = -1, 48, 12, -1, -1, 128, "", False
     for (last, _), (family, value) in pairwise(tokens):
         if family not in ({"Metre" if with_metre else "Tempo"} if last == "Bar" else NEXT[last]):
             return f"{family} after {last}"
+        if named and last == "Position" and family != "Instrument":
+            return "no instrument"
         if family == "Bar":
-            bar, position = bar + 1, -1
+            bar, position, sounds = bar + 1, -1, False
             if bar == total:
                 return "too many bars"
         elif family == "Metre":
             numerator, denominator = map(int, value.split("/"))
             length = 48 * numerator // denominator
+            beat = 18 if denominator == 8 and numerator % 3 == 0 else 12
         elif family == "Position":
             if not position < int(value) < length:
                 return f"Position {value} after {position} in a bar of {length}"
-            position, instrument = int(value), -1
+            position, instrument, key = int(value), -1, 128
+        elif family == "Chord":
+            if position % beat:
+                return f"Chord at {position}, which is no beat"
+            if value == chord:
+                return "the same chord again"
+            chord = value
         elif family == "Instrument":
             if order.index(value) <= instrument:
                 return "instruments out of order"
             instrument, key = order.index(value), 128
         elif family in NOTE_FAMILIES:
-            if (family == "Drum") != (order[instrument] == "drums"):
+            sounds = True
+            if named and (family == "Drum") != (order[instrument] == "drums"):
                 return f"{family} of instrument {order[instrument]}"
             if int(value) >= key:
                 return "keys do not fall"
             key = int(value)
         elif family == "Duration" and total is not None and position + int(value) > length * (total - bar):
             return "a note beyond the end"
+        elif family == "EOS" and not sounds:
+            return "a silent last bar"
         elif family == "EOS" and total is not None and bar != total - 1:
             return "too few bars"
     return None
