@@ -127,9 +127,7 @@ class Encoder:
         return lambda ids: int(is_note[ids].sum())
 
     def __getstate__(self) -> dict[str, object]:
-        return {
-            field.name: getattr(self, field.name) for field in fields(self)
-        }  # the rest is built anew in each worker
+        return {own.name: getattr(self, own.name) for own in fields(self)}  # the rest is built anew in each worker
 
 
 def judge(score: Score, filters: Filters) -> Failure | None:

@@ -40,13 +40,8 @@ FORMAT = 1  # of what is written
 FILES_PER_SHARD = 256
 SECONDS_PER_FILE = 60.0
 MEMORY_PER_WORKER = 4 * 2**30  # bytes of address space, of which a worker touches about 150 MB
-CODE = (
-    "music",
-    "representations",
-    "data/annotated.py",
-    "data/encode.py",
-    "data/split.py",
-)  # what decides which tokens come out
+# What decides which tokens come out
+CODE = ("music", "representations", "data/annotated.py", "data/encode.py", "data/split.py")
 
 Record = dict[str, Any]
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import NoteTick, TimeSignatureTick, TrackTick
 
-from ritornello.music.attributes import bar_attributes
+from ritornello.errors import MusicError
+from ritornello.music.attributes import bar_attributes, class_bounds, classes
 from ritornello.music.score import Score
 
 NAN = np.nan
@@ -94,3 +95,39 @@ def test_any_score(notes) -> None:
     pitched = ~np.isnan(found["lowest"])
     assert (found["lowest"][pitched] <= found["highest"][pitched]).all()
     assert len({len(values) for values in found.values()}) == 1
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+
+
+def test_classes_by_the_paper_s_bounds() -> None:
+    """The reference's bounds of rhythmic intensity on sixteenths: 0 to 3 onsets are class 0, 4 class 1, 11 class 7."""
+    bounds = [0.20, 0.25, 0.32, 0.38, 0.44, 0.50, 0.63]
+    found = classes(np.arange(17) / 16, bounds)
+    assert found.tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 7, 7, 7, 7]
+
+
+def test_bounds_of_evenly_spread_values_are_octiles() -> None:
+    values = np.arange(800)
+    bounds = class_bounds(values)
+    assert bounds.tolist() == [99, 199, 299, 399, 499, 599, 699]
+    assert np.bincount(classes(values, bounds)).tolist() == [100] * 8
+
+
+def test_bounds_leave_no_class_empty_where_one_value_is_frequent() -> None:
+    """Six of ten bars share a value; plain octiles would all be that value."""
+    values = np.repeat([1, 2, 3, 4, 5, 6, 7, 8, 9], [5, 5, 5, 60, 5, 5, 5, 5, 5])
+    bounds = class_bounds(values)
+    assert (np.diff(bounds) > 0).all()
+    assert np.bincount(classes(values, bounds), minlength=8).min() > 0
+
+
+@given(st.lists(st.integers(0, 40), min_size=30, max_size=200), st.integers(2, 8))
+def test_bounds_make_as_many_classes_as_asked(values: list[int], count: int) -> None:
+    if len(set(values)) < count:
+        with pytest.raises(MusicError, match=f"no {count} classes"):
+            class_bounds(values, count)
+        return
+    found = classes(values, class_bounds(values, count))
+    assert sorted(set(found.tolist())) == list(range(count))
+    assert (np.diff(found[np.argsort(values)]) >= 0).all()

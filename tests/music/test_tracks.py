@@ -8,7 +8,19 @@ from symusic.core import KeySignatureTick, NoteTick, TempoTick, TextMetaTick, Ti
 
 from ritornello.music.melody import FEATURES, features, inputs, network
 from ritornello.music.score import Score, read
-from ritornello.music.tracks import DRUM, LEAST, PROGRAMS, SIX, SURE, find_melody, home_of, merge_programs, merge_six
+from ritornello.music.tracks import (
+    DRUM,
+    LEAST,
+    PROGRAMS,
+    SIX,
+    SURE,
+    find_melody,
+    home_of,
+    merge_piano,
+    merge_programs,
+    merge_six,
+)
+from tests.songs import make_song
 
 TPQ = 480
 
@@ -238,3 +250,25 @@ def test_merge_programs() -> None:
     ]
     assert next((n.time, n.duration, n.pitch) for n in merged.tracks[2].notes) == (0, 2 * TPQ, 72)
     assert merge_programs(merged) == merged
+
+
+# ---- one piano -------------------------------------------------------------------------------------------------------
+
+
+def test_merge_piano_says_what_became_of_the_tracks():
+    score = make_song(seed=4)
+    merged, said = merge_piano(score)
+    assert said == "Flute, fingered bass, acoustic grand piano became one piano part; 64 drum notes left out."
+    assert [(track.name, track.program, track.is_drum) for track in merged.tracks] == [("piano", 0, False)]
+    assert merged.note_num() == sum(len(track.notes) for track in score.tracks if not track.is_drum)
+    again, said = merge_piano(merged)
+    assert again == merged
+    assert said == ""
+
+
+def test_merge_piano_leaves_nothing_of_drums():
+    score = make_song(seed=4)
+    del score.tracks[:3]
+    merged, said = merge_piano(score)
+    assert len(merged.tracks) == 0
+    assert said == "64 drum notes left out."
