@@ -32,10 +32,7 @@ from ritornello.music.bars import bars
 from ritornello.music.score import Score, parse
 
 PENALTY = 1e-5
-PLAIN = (
-    0.05  # of the beats fitted: chords held alone, so that a seventh is one where nothing else sounds, however seldom
-)
-# annotators write sevenths
+PLAIN = 0.05  # as many beats more are chords held alone: those are what they are, though sevenths are seldom noted
 HELD_OUT = 5  # every so many songs, one
 STAYS = ((0, 0.5, 1), (0.5, 1, 1.5), (1, 2, 3))  # nats tried, by a beat's strength
 SILENCES = ((0, 3, 6, 9), (-4, -2, 0, 2))  # nats tried for no chord, where nothing sounds and where something does

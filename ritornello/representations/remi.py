@@ -284,7 +284,9 @@ class Remi:
             result.tracks.append(track.sort())
         if self.piano:
             rows = [(onset - start, duration(longest), pitch) for (_, onset, pitch), (longest, _) in kept.items()]
-            _mark(result, find_chords(*np.array(rows).T, Grid(grid.starts - start, grid.metres, grid.tempos)))
+            onsets, durations, pitches = np.array(rows).T
+            placed = replace(grid, starts=grid.starts - start)
+            _mark(result, find_chords(onsets, durations, pitches, placed))
         return result
 
 
@@ -330,7 +332,7 @@ def transpose(vocabulary: Vocabulary, ids: NDArray[np.int16], semitones: int) ->
     if "Chord" in vocabulary.families:
         chords = vocabulary.range("Chord")
         is_chord = (ids >= chords.start) & (ids < chords.stop)
-        result[is_chord] = chords.start + chords_transposed(ids[is_chord] - chords.start, semitones)
+        result[is_chord] = chords.start + chords_transposed(ids[is_chord].astype(np.int64) - chords.start, semitones)
     return result
 
 

@@ -155,7 +155,7 @@ def test_chords_stand_at_beats_and_never_follow_themselves():
     assert fault(vocabulary, song, 40) is None
     chords = [value for family, value in split(vocabulary, song) if family == "Chord"]
     assert len(chords) > 5
-    start = [BOS, *(vocabulary.id(*name) for name in (("Bar",), ("Metre", "6/8"), ("Tempo", 120.0)))]
+    start = [BOS, vocabulary.id("Bar"), vocabulary.id("Metre", "6/8"), vocabulary.id("Tempo", 120.0)]
     beat, c, g = vocabulary.id("Position", 18), vocabulary.id("Chord", "C"), vocabulary.id("Chord", "G7")
     for ids, allowed in (
         ([vocabulary.id("Position", 0)], {"C": True, "G7": True}),
