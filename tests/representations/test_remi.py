@@ -15,9 +15,10 @@ from symusic.core import TrackTick as Track
 from ritornello.errors import MusicError
 from ritornello.music.bars import bars, tempo_by_bar
 from ritornello.music.score import Score, read
-from ritornello.representations import REPRESENTATIONS, build
+from ritornello.representations import build
 from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.grid import all_metres, lay
+from ritornello.representations.remi import CONFIGS
 from tests.songs import make_song
 
 QUARTER = 480
@@ -138,7 +139,7 @@ def test_a_duration_is_rounded_once():
     assert decoded.tracks[0].notes[0].duration == 12
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_whole_notes_and_common_values_are_exact(name: str):
     durations = build(name).vocabulary.labels("Duration")
     assert {1, 2, 3, 4, 6, 8, 9, 12, 18, 24, 36, 48, 72, 96, 192} <= set(durations)
@@ -430,7 +431,7 @@ def test_ids_outside_the_vocabulary_are_refused(id: int):
 # ---- songs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_song_of_many_tracks(name: str):
     representation, score = build(name), make_song(seed=1)
     tokens = representation.encode(score)

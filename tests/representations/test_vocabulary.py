@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ritornello.errors import MusicError
-from ritornello.representations import REPRESENTATIONS, build
+from ritornello.representations import build
+from ritornello.representations.remi import CONFIGS
 from ritornello.representations.vocabulary import BOS, EOS, PAD, Vocabulary
 
 
@@ -29,7 +30,7 @@ def test_family_of_every_id(small: Vocabulary):
     assert small.family_of.tolist() == [0, 1, 2, 3, 4, 4, *[5] * 128]
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_name_and_id_are_inverse(name: str):
     vocabulary = build(name).vocabulary
     for family in vocabulary.families:
@@ -38,7 +39,7 @@ def test_name_and_id_are_inverse(name: str):
             assert vocabulary.name(i) == (family if label is None else f"{family}_{label}")
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_json_there_and_back(name: str):
     vocabulary = build(name).vocabulary
     again = Vocabulary.from_json(vocabulary.to_json())
@@ -88,3 +89,12 @@ def test_the_shipped_vocabularies():
     assert [six.range(family).start for family in ("Tempo", "Position", "Pitch", "Drum")] == [4, 365, 419, 547]
     assert len(general.range("Instrument")) == 129
     assert {"5/4", "7/8", "12/8", "3/32", "7/48"} <= set(general.labels("Metre"))
+
+
+def test_the_piano_s_vocabulary():
+    piano = build("musemorphose").vocabulary
+    assert piano.families == (
+        *("PAD", "BOS", "EOS", "Bar", "Metre", "Tempo", "Position", "Chord", "Pitch", "Duration", "Velocity"),
+    )
+    assert [len(piano.range(family)) for family in ("Chord", "Pitch", "Duration", "Velocity")] == [133, 128, 32, 32]
+    assert (piano.labels("Chord")[0], piano.labels("Chord")[1], piano.labels("Chord")[-1]) == ("N", "C", "Bm7b5")
