@@ -16,6 +16,7 @@ FAMILIES = {
     "linear_transformer": "ritornello.models.linear_transformer:LinearTransformer",
     "melody_transformer": "ritornello.models.melody_transformer:MelodyTransformer",
     "masked_diffusion": "ritornello.models.masked_diffusion:Model",
+    "roll_diffusion": "ritornello.models.roll_diffusion:Model",
     "chorale_transformer": "ritornello.models.chorale_transformer:ChoraleTransformer",
 }
 

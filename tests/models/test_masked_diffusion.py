@@ -1,0 +1,114 @@
+"""What is hidden, what is kept, what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ritornello.data.rolls import collate
+from ritornello.errors import ConfigError
+from ritornello.models.masked_diffusion import REST, Config, Controls, Model, beats, wrong_moves
+from ritornello.representations.base import SILENT, Roll
+from ritornello.sampling.noise import Noise
+from tests.families import make_model
+from tests.rolls import make_roll
+
+
+@pytest.fixture
+def model() -> Model:
+    return make_model("masked_diffusion").eval()
+
+
+def play(model: Model, *rolls: Roll, **wishes):
+    controls = Controls(rounds=4, polish=2, prompt=Path("x.mid") if rolls else None, **wishes)
+    *_, last = model.sample(controls, Noise([1, 2]), rolls)
+    return last
+
+
+def test_exactly_four_voices_sound(model: Model):
+    last = play(model, bars="3")
+    assert last.cells.shape == (2, 4, 48, 128)
+    assert ((last.cells != SILENT).sum(-1) == 1).all()
+
+
+def test_a_kept_voice_stays_and_the_others_are_new(model: Model):
+    roll = make_roll(0, 3)
+    last = play(model, roll, keep=("soprano",))
+    given = collate([roll]).cells[0]
+    assert (last.cells[:, 0] == given[0]).all()
+    for voice in (1, 2, 3):
+        assert (last.cells[:, voice] != given[voice]).any()
+
+
+def test_bars_outside_the_gap_stay(model: Model):
+    roll = make_roll(0, 4)
+    last = play(model, roll, bars="2-3", keep=("bass",))
+    given = collate([roll]).cells[0]
+    assert (last.cells[:, :, :16] == given[:, :16]).all()
+    assert (last.cells[:, :, 48:] == given[:, 48:]).all()
+    assert (last.cells[:, 3] == given[3]).all()
+    assert (last.cells[:, 0, 16:48] != given[0, 16:48]).any()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [({}, "what of it to write anew"), ({"bars": "4-9"}, "the prompt has 3 bars"), ({"bars": "5"}, "has 3 bars")],
+)
+def test_a_prompt_that_cannot_be_met(model: Model, wishes: dict, sentence: str):
+    with pytest.raises(ConfigError, match=sentence):
+        play(model, make_roll(0, 3), **wishes)
+
+
+def test_a_gap_needs_a_prompt(model: Model):
+    with pytest.raises(ConfigError, match="name its file"):
+        play(model, bars="2-3")
+    with pytest.raises(ConfigError, match="first and last"):
+        Controls(bars="8-5")
+
+
+def test_what_is_hidden_is_not_seen(model: Model):
+    batch = collate([make_roll(0), make_roll(1)])
+    cells = model.hear(batch)
+    hidden = model.hide(cells.shape, cells.device)
+    other = torch.where(hidden, (cells + 5) % model.classes, cells)
+    with torch.no_grad():
+        first, second = (model.logits(x, hidden, beats(batch)) for x in (cells, other))
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
+def test_every_number_of_cells_is_hidden_as_often():
+    model = Model(Config(whole_steps=0.0, whole_voices=0.0), 4)
+    torch.manual_seed(0)
+    hidden = model.hide(torch.Size((4000, 4, 16)), torch.device("cpu")).flatten(1).sum(1)
+    assert hidden.min() == 1
+    assert hidden.max() == 64
+    assert hidden.float().mean().item() == pytest.approx(32.5, abs=1)
+    # Whole steps are hidden together, most of them
+    model = Model(Config(whole_steps=1.0, whole_voices=0.0), 4)
+    steps = model.hide(torch.Size((500, 4, 16)), torch.device("cpu")).sum(1)
+    assert ((steps == 4) | (steps == 0)).float().mean() > 0.8
+
+
+def test_classes_come_back_as_a_roll(model: Model):
+    batch = collate([make_roll(0)])
+    cells = model.hear(batch)
+    back = model._batch(cells, torch.ones_like(cells, dtype=torch.bool), batch)
+    assert ((back.cells != SILENT) == (batch.cells != SILENT)).all()
+    silent = collate([Roll(batch.cells[0].numpy() * 0, batch.bars[0].numpy())])
+    assert (model.hear(silent) == REST).all()
+
+
+def test_beats_count_from_the_bar_line():
+    batch = collate([Roll(make_roll(0, 2).cells[:, 10:], make_roll(0, 2).bars[10:])])
+    assert beats(batch)[0, :8].tolist() == [2, 3, 0, 1, 2, 3, 0, 1]
+
+
+def test_wrong_moves_by_hand():
+    """Soprano and bass in octaves, alto a fifth above the bass: all moving up a step; the tenor stays."""
+    cells = torch.tensor([[[25, 27, 29], [20, 22, 22], [16, 16, 16], [13, 15, 13]]])
+    wrong = wrong_moves(cells)[0]
+    assert wrong[:, 0].tolist() == [True, True, False, True]
+    assert wrong[:, 1].tolist() == [True, True, False, True]
+    assert wrong[:, 2].tolist() == [False, False, False, False]
