@@ -122,6 +122,39 @@ def draw_similarity(
     return _save(figure, path)
 
 
+COSTS = {  # figure: what it is called, and what one of its unit is worth
+    "train_seconds": ("training: ms a token", 1e3),
+    "train_bytes": ("training: KiB a token", 1 / 1024),
+    "write_seconds": ("writing: ms a token", 1e3),
+}
+
+
+def draw_costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]], path: str | os.PathLike[str]) -> Path:
+    """Write the paper's Figure 4: time and memory by length, a line a system: {system: {length: {figure: value}}}."""
+    figure = Figure(figsize=(WIDTH, 5.4), dpi=DPI, facecolor=PAPER)
+    for panel, (name, (title, scale)) in enumerate(COSTS.items()):
+        axes = figure.add_axes((0.045 + panel * 0.325, 0.11, 0.285, 0.64))
+        for i, (system, by_length) in enumerate(costs.items()):
+            lengths = [int(length) for length in by_length]
+            values = [found[name] * scale for found in by_length.values()]
+            style = {"color": MORE[i % len(MORE)], "ls": "-" if i < len(MORE) else "--", "label": system}
+            axes.plot(lengths, values, marker="o", ms=3.5, lw=1.6, **style)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color=FAINT, lw=0.8)
+        axes.set_axisbelow(True)
+        axes.set_title(title, loc="left", fontsize=12, weight="bold", color=INK)
+        axes.set_xlabel("tokens of the song", color=INK, fontsize=10)
+        _plain(axes)
+    figure.text(0.045, 0.94, "What a token costs as songs get longer", fontsize=14, weight="bold", color=INK)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    place = {"loc": "upper left", "bbox_to_anchor": (0.04, 0.93)}
+    figure.legend(handles, labels, frameon=False, fontsize=10, ncols=9, labelcolor=INK, columnspacing=1.2, **place)
+    return _save(figure, path)
+
+
 # Parts and words
 
 

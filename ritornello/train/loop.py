@@ -57,7 +57,7 @@ def train(
     device = next(model.parameters()).device
     many = dist.is_available() and dist.is_initialized()
     for step in range(start, config.steps):
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         torch.manual_seed(_mix(config.seed, step, dist.get_rank() if many else 0))
         lr = learning_rate(config, step, config.steps)
         batch = batch_at(step)
@@ -80,8 +80,8 @@ def train(
                 measured |= {name: float(value.detach()) for name, value in terms.items()}
         model.after(step)
         tokens = int(batch.lengths.sum()) * (dist.get_world_size() if many else 1)
-        seconds = time.perf_counter() - began
-        yield {"step": step + 1, **measured, "lr": lr, "norm": float(norm), "tokens": tokens, "seconds": seconds}
+        took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu_began}
+        yield {"step": step + 1, **measured, "lr": lr, "norm": float(norm), "tokens": tokens, **took}
 
 
 def _average(gradients: list[Tensor]) -> None:
