@@ -102,8 +102,10 @@ def draw_similarity(
     distributions: Mapping[str, Sequence[float] | NDArray[np.float64]], path: str | os.PathLike[str]
 ) -> Path:
     """Write the paper's Figure 3 for one system or several: L_t (0 to 1) for t = 1, 2, ..., one line each, by name."""
-    figure = Figure(figsize=(11, 5.2), dpi=DPI, facecolor=PAPER)
-    axes = figure.add_axes((0.08, 0.13, 0.895, 0.74))
+    many = len(distributions) > 4  # their names then have lines of their own, below the title
+    height = 5.9 if many else 5.2
+    figure = Figure(figsize=(11, height), dpi=DPI, facecolor=PAPER)
+    axes = figure.add_axes((0.08, 0.68 / height, 0.895, 3.85 / height))
     longest = 1
     for i, (name, values) in enumerate(distributions.items()):
         line = np.asarray(values, np.float64)
@@ -114,10 +116,13 @@ def draw_similarity(
         axes.plot(np.arange(1, len(line) + 1), line, style, color=colour, lw=width, marker="o", ms=3.2, label=name)
     _interval_axes(axes, longest)
     axes.set_ylabel("mean similarity $L_t$", color=INK, fontsize=11)
-    figure.text(0.08, 0.93, "Similarity of bars that are t bars apart", fontsize=14, weight="bold", color=INK)
+    title = "Similarity of bars that are t bars apart"
+    figure.text(0.08, 1 - 0.37 / height, title, fontsize=14, weight="bold", color=INK)
     if distributions:
-        columns = -(-len(distributions) // (1 if len(distributions) <= 4 else 2))
-        place = {"loc": "center right", "bbox_to_anchor": (0.98, 0.935)}
+        columns = -(-len(distributions) // (2 if many else 1))
+        place = {"loc": "center right", "bbox_to_anchor": (0.98, 1 - 0.34 / height)}
+        if many:
+            place = {"loc": "upper left", "bbox_to_anchor": (0.075, 1 - 0.45 / height)}
         figure.legend(frameon=False, fontsize=10, ncols=columns, labelcolor=INK, columnspacing=1.2, **place)
     return _save(figure, path)
 
@@ -137,8 +142,8 @@ def draw_costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]], path: str
         for i, (system, by_length) in enumerate(costs.items()):
             lengths = [int(length) for length in by_length]
             values = [found[name] * scale for found in by_length.values()]
-            style = {"color": MORE[i % len(MORE)], "ls": "-" if i < len(MORE) else "--", "label": system}
-            axes.plot(lengths, values, marker="o", ms=3.5, lw=1.6, **style)
+            style, colour = "-" if i < len(MORE) else "--", MORE[i % len(MORE)]
+            axes.plot(lengths, values, style, color=colour, marker="o", ms=3.5, lw=1.6, label=system)
         axes.set_xscale("log", base=2)
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.minorticks_off()
@@ -150,8 +155,10 @@ def draw_costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]], path: str
         _plain(axes)
     figure.text(0.045, 0.94, "What a token costs as songs get longer", fontsize=14, weight="bold", color=INK)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    place = {"loc": "upper left", "bbox_to_anchor": (0.04, 0.93)}
-    figure.legend(handles, labels, frameon=False, fontsize=10, ncols=9, labelcolor=INK, columnspacing=1.2, **place)
+    figure.legend(
+        handles, labels, loc="upper left", bbox_to_anchor=(0.04, 0.93), frameon=False, fontsize=10, ncols=9,
+        labelcolor=INK, columnspacing=1.2,
+    )  # fmt: skip
     return _save(figure, path)
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from symusic.core import NoteTick, TimeSignatureTick, TrackTick
 
 from ritornello.music.score import Score
-from ritornello.pictures import FAMILIES, SIX, _parts, draw, draw_similarity
+from ritornello.pictures import FAMILIES, MORE, SIX, _parts, draw, draw_costs, draw_similarity
 from tests.evaluate.songs import song
 
 
@@ -76,3 +76,11 @@ def test_similarity_of_several_systems(tmp_path: Path):
     lines = {"human": np.linspace(0.3, 0.1, 40), "ours": [0.2, float("nan"), 0.1]}
     assert shows(draw_similarity(lines, tmp_path / "a.png"), "#D55E00")
     assert draw_similarity({}, tmp_path / "b.png").exists()
+
+
+def test_costs_are_drawn_for_every_system(tmp_path: Path):
+    figures = {"train_seconds": 1e-4, "train_bytes": 2e4, "write_seconds": 1e-3}
+    heights = {str(i): {name: value * (i + 1) for name, value in figures.items()} for i in range(9)}
+    costs = {system: {"512": found, "1024": found} for system, found in heights.items()}
+    path = draw_costs(costs, tmp_path / "costs.png")
+    assert all(shows(path, colour) for colour in MORE)

@@ -36,13 +36,13 @@ def main(
     from rich.console import Console
 
     from ritornello.errors import ConfigError
-    from ritornello.reproduce import ROWS, SCALES, Experiment, report, reproduce
+    from ritornello.reproduce import SCALES, Experiment, chosen, report, reproduce
 
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: should be 1 or more.")
-    console = Console(highlight=False)
+    console, picked = Console(highlight=False), chosen(rows)
     folder = out or Path("reproduced", scale)
     experiment = Experiment.open(SCALES[scale].override(set), folder, tokens, device)
-    reproduce(experiment, rows.split(",") if rows else list(ROWS), seeds, console)
+    reproduce(experiment, picked, seeds, console)
     report(experiment)
     console.print(f"The table is in {folder / 'report.md'}, the songs in {folder / 'songs'}.")

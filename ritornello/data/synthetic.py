@@ -1,7 +1,7 @@
 """Songs made here, in which passages come back: for trying out a whole experiment where there is no corpus.
 
-A song is a row of sections of eight bars in the form AABA, each two phrases of four bars that differ in their last bar.
-Every melody, chord and bass line is drawn from the song's own seed.
+A song is a row of sections of eight bars in a form such as AABA; each is two phrases of four bars that differ in their
+last bar. Every melody, chord and bass line is drawn from the song's own seed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from symusic.core import NoteTick, TempoTick, TimeSignatureTick, TrackTick
 from ritornello.music.score import Score, write
 
 QUARTER, BAR = 480, 1920  # ticks
-FORM = "AABAAACA"  # and again
+FORMS = ("AABA", "AABB", "ABAB", "ABAC")  # and again
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 PROGRAMS = {"Melody": (73, False), "Bass": (33, False), "Piano": (0, False), "Drums": (0, True)}
 
@@ -36,9 +36,10 @@ def make_song(seed: int, bars: int = 48) -> Score:
     score.tempos.append(TempoTick(0, qpm=float(rng.integers(70, 160))))
     score.time_signatures.append(TimeSignatureTick(0, 4, 4))
     tracks = {name: TrackTick(name, program, is_drum) for name, (program, is_drum) in PROGRAMS.items()}
-    sections = {name: _section(rng) for name in sorted(set(FORM))}
+    form = FORMS[int(rng.integers(len(FORMS)))]
+    sections = {name: _section(rng) for name in sorted(set(form))}
     for bar in range(bars):
-        section = sections[FORM[bar // 8 % len(FORM)]]
+        section = sections[form[bar // 8 % len(form)]]
         for name, onset, duration, pitch in section[bar % 8]:
             tracks[name].notes.append(NoteTick(bar * BAR + onset, duration, pitch, 90))
     for track in tracks.values():

@@ -72,7 +72,8 @@ def _write_seconds(model: DecoderLM, batch: TokenBatch, device: str) -> float:
     """The song's last tokens, which are known, are written one by one after the others."""
     model.eval()
     fields = (batch.ids, batch.bars, batch.positions, torch.zeros_like(batch.ids))
-    prompt = TokenBatch(*(f[:, :-WRITTEN] for f in fields), batch.lengths - WRITTEN)
+    ids, bars, positions, countdown = (f[:, :-WRITTEN] for f in fields)
+    prompt = TokenBatch(ids, bars, positions, countdown, batch.lengths - WRITTEN)
     cache = model.cache(1)
     model.prefill(prompt, cache)
     columns = [[f[:, i] for f in fields] for i in range(-WRITTEN, 0)]

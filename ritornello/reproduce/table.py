@@ -54,7 +54,7 @@ def _budget(rows: Mapping[str, Mapping[str, Any]]) -> str:
             row["title"],
             f"{row['parameters']:,}",
             str(row["seeds"]),
-            f"{row['tokens']:,}",
+            f"{row['tokens']:,.0f}",
             f"{row['cpu_seconds']:,.0f}",
             f"{row['wall_seconds']:,.0f}",
         ]
