@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Cells = list[str]
+from ritornello.evaluate.tables import Cells, markdown
+
+Line = list[str]
 
 
 def average(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def table1(result: Mapping[str, Any]) -> str:
     rows, structure = result["rows"], result["structure"]
     cuts = list(next(iter(rows.values()))["perplexity"])
     head = ["", *(f"PPL ({int(cut):,})" for cut in cuts), "nats a note", "SE, melody (%)", "SE, all tracks (%)"]
-    lines: list[Cells] = []
+    lines: list[Line] = []
     for row in rows.values():
         errors = [_between(structure[row["title"]][tracks]["similarity_error"], 100) for tracks in ("melody", "all")]
         lines.append([row["title"], *_likelihood(row, cuts), *errors])
@@ -40,14 +42,15 @@ def table1(result: Mapping[str, Any]) -> str:
     lines.append(["*human songs*", *blank, *(_between(of[tracks]["human_error"], 100) for tracks in ("melody", "all"))])
     free = [f"{100 * of[tracks]['repetition_free']:.2f}" for tracks in ("melody", "all")]
     lines.append(["*music that repeats nothing*", *blank, *free])
-    return "\n\n".join([_markdown(head, lines), _budget(rows), _costs(result["costs"])]) + "\n"
+    title = "Perplexity, nats a note and similarity error, each with its interval"
+    return markdown([(title, head, lines), _budget(rows), *_costs(result["costs"])])
 
 
-def _likelihood(figures: Mapping[str, Any], cuts: Sequence[str]) -> Cells:
+def _likelihood(figures: Mapping[str, Any], cuts: Sequence[str]) -> Line:
     return [*(_between(figures["perplexity"][cut]) for cut in cuts), _between(figures["nats_per_note"])]
 
 
-def _budget(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def _budget(rows: Mapping[str, Mapping[str, Any]]) -> Cells:
     head = ["", "parameters", "seeds", "tokens seen", "CPU seconds", "seconds"]
     lines = [
         [
@@ -60,22 +63,22 @@ def _budget(rows: Mapping[str, Mapping[str, Any]]) -> str:
         ]
         for row in rows.values()
     ]
-    return _markdown(head, lines)
+    return "What each row was given", head, lines
 
 
-def _costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def _costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Cells]:
     lengths = list(next(iter(costs.values())))
-    head = ["", *(f"{int(length):,}" for length in lengths)]
+    head = ["tokens of the song", *(f"{int(length):,}" for length in lengths)]
     figures = (
-        ("ms a token in training", "train_seconds", 1e3),
-        ("KiB a token in training", "train_bytes", 1 / 1024),
-        ("ms a token in writing", "write_seconds", 1e3),
+        ("Training, ms a token", "train_seconds", 1e3),
+        ("Training, KiB a token", "train_bytes", 1 / 1024),
+        ("Writing, ms a token", "write_seconds", 1e3),
     )
-    parts = []
+    tables = []
     for title, name, scale in figures:
         lines = [[row, *(f"{found[n][name] * scale:.3g}" for n in lengths)] for row, found in costs.items()]
-        parts.append(_markdown([title, *head[1:]], lines))
-    return "\n\n".join(parts)
+        tables.append((title, head, lines))
+    return tables
 
 
 def _between(figure: Mapping[str, Any], scale: float = 1) -> str:
@@ -87,8 +90,3 @@ def _between(figure: Mapping[str, Any], scale: float = 1) -> str:
     text += f" [{scale * low:.2f}, {scale * high:.2f}]" if low is not None else ""
     lowest, highest = figure.get("seeds", (0, 0))
     return text if lowest == highest else f"{text} ({scale * lowest:.2f} to {scale * highest:.2f})"
-
-
-def _markdown(head: Cells, lines: Sequence[Cells]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
