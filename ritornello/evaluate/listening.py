@@ -17,8 +17,10 @@ Conventions, and what of the paper's tables they follow from:
   Beyond `EXACT` differences it is `p_normal`: the normal approximation with the variance corrected for ties and no
   correction for continuity, which is what SciPy gives for tied scores, and so most papers.
 - **p_holm** is p after Holm's correction for all pairs in the table. The paper's p are not corrected.
-- **intervals** are bootstraps over listeners, not over groups: what one listener says in five groups is not
-  independent. p, as in the paper, takes groups as independent; where the two disagree, believe the interval.
+- **p_listeners** is the same test on one number a listener, the mean of their differences. p takes groups as
+  independent, as the paper does; where listeners differ in taste they are not, and p is too small
+  (`benchmarks/listening.py` measures by how much).
+- **intervals** are bootstraps over listeners, not over groups, for the same reason.
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ def summarise(scores: Scores, ours: str | None = None, seed: int = 0) -> dict[st
         listeners, groups   how many
         systems             {name: {criterion: {mean, sd, interval}, ..., "preference": {value, interval}}}
         pairs               [{system, against, wins, ties, losses, difference: {mean, interval}, count, p, p_holm,
-                            p_normal}]; count: groups with a difference
+                            p_normal, p_listeners}]; count: groups with a difference
 
     An interval is None where there is but one listener. Raises MusicError without groups, or if `ours` is no system.
     """
@@ -185,6 +187,7 @@ def _pair(scores: Scores, a: int, b: int, between: Any) -> dict[str, Any]:
         "count": test.count,
         "p": test.p,
         "p_normal": test.p_normal,
+        "p_listeners": signed_rank(scores.by_listener(differences) / scores.by_listener(np.ones(len(differences)))).p,
     }
 
 
@@ -203,11 +206,11 @@ def tables(result: Mapping[str, Any]) -> list[Cells]:
     rows = []
     for pair in result["pairs"]:
         difference = pair["difference"]
-        p = [_p(pair[kind]) for kind in ("p", "p_holm", "p_normal")]
+        p = [_p(pair[kind]) for kind in ("p", "p_holm", "p_listeners")]
         counts = [str(pair[kind]) for kind in ("wins", "ties", "losses")]
         moved = f"{difference['mean']:+.2f}{_range(difference['interval'], '+.2f')}"
         rows.append([f"{pair['system']} vs {pair['against']}", *counts, moved, *p])
-    columns = ["overall", "wins", "ties", "losses", "difference (90 %)", "p", "p (Holm)", "p (normal)"]
+    columns = ["overall", "wins", "ties", "losses", "difference (90 %)", "p", "p (Holm)", "p (listeners)"]
     return [scored, ("Pairs: overall scores, Wilcoxon's signed-rank test", columns, rows)]
 
 

@@ -19,6 +19,7 @@ import json
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -160,12 +161,14 @@ def _begin(order: Order, part: Path) -> ListeningTest:
             f"({order.systems[least]} holds {len(found[least])}); add pieces or ask for fewer --groups."
         )
     seed = secrets.randbelow(2**32) if order.seed is None else order.seed
-    stretch, made, longest = clips.Stretch(*order.stretch), [], 0.0
+    stretch, made, lengths = clips.Stretch(*order.stretch), [], {}
     for number, (system, files) in enumerate(found.items()):
         chosen = np.random.default_rng([seed, 2, number]).permutation(len(files))[:count]
         for piece in (files[i] for i in chosen):
-            longest = max(longest, clips.length(piece, stretch))
+            lengths[piece] = system, clips.length(piece, stretch)
             made.append(Clip(name=secrets.token_hex(12), system=system, piece=piece.name))
+    longest = max(seconds for _, seconds in lengths.values())
+    _note_differences(order, lengths, longest)
     if not longest <= clips.LONGEST:
         raise ListeningError(f"a clip would last {longest:.0f} s, where {clips.LONGEST:g} s are the most; hear less.")
     test = ListeningTest(
@@ -180,6 +183,22 @@ def _begin(order: Order, part: Path) -> ListeningTest:
     )
     write_bytes(json.dumps([order.model_dump(mode="json"), test.model_dump(mode="json")]).encode(), part / "order.json")
     return test
+
+
+def _note_differences(order: Order, lengths: dict[Path, tuple[str, float]], longest: float) -> None:
+    """Warn of what may tell systems apart for all that."""
+    if len({piece.suffix.lower() in clips.MIDI for piece in lengths}) > 1:
+        warnings.warn("some systems are MIDI and some are sound, which may tell them apart", stacklevel=3)
+    if order.stretch[0] == "bars":
+        return  # by tempo, bars differ in length as a matter of course
+    for system in order.systems:
+        short = [seconds < longest - 1 for whose, seconds in lengths.values() if whose == system]
+        if any(short):
+            warnings.warn(
+                f"{system}: {sum(short)} of {len(short)} pieces end before the clip of {longest:.0f} s does; silence "
+                "follows them, unless you hear less with --seconds",
+                stacklevel=3,
+            )
 
 
 def _begun(order: Order, part: Path) -> ListeningTest | None:

@@ -131,6 +131,14 @@ def test_intervals_draw_listeners_not_groups():
     assert summarise(scored([[2, 5, 5]] * 4, [3] * 4))["systems"]["a"]["overall"]["interval"] is None
 
 
+def test_p_over_listeners_takes_each_listener_once():
+    # Four listeners prefer a by 1, 2, 2 and 3 on average, in 2, 3, 1 and 2 groups: one of 2^4 ways, on either side
+    overall = [[6, 5, 1], [6, 5, 1], [8, 5, 1], [6, 5, 1], [8, 5, 1], [7, 5, 1], [9, 5, 1], [7, 5, 1]]
+    found = summarise(scored(overall, [0, 0, 1, 1, 1, 2, 3, 3]))
+    assert found["pairs"][0]["p_listeners"] == pytest.approx(2 / 2**4)
+    assert found["pairs"][0]["p"] == pytest.approx(2 / 2**8)
+
+
 def test_one_system_against_the_others_alone_is_corrected_for_those_alone():
     found = summarise(scored(OVERALL, [7, 7, 7, 2]), ours="b")
     assert [(pair["system"], pair["against"]) for pair in found["pairs"]] == [("b", "a"), ("b", "c")]
@@ -176,4 +184,4 @@ def test_tables_have_the_papers_shape():
     assert "| a | 7.00 ± 1.58 | 7.00 ± 1.58 | 7.00 ± 1.58 | 7.00 ± 1.58 | 0.75 (" in text
     assert "4 groups by 2 listeners" in text
     assert "| b vs c | 3 | 0 | 1 | +2.25 (" in text
-    assert "0.3750 | 0.7500 |" in text
+    assert "0.3750 | 0.7500 | 0.5000 |" in text  # two listeners can never agree by less than a half

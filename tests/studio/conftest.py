@@ -19,7 +19,7 @@ expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, beside which asyncio.run would fail
 def browser() -> Iterator[Browser]:
     named = os.environ.get("RITORNELLO_BROWSER")
     program = shutil.which(named) if named else next(filter(None, map(shutil.which, PROGRAMS)), None)

@@ -38,6 +38,12 @@ def test_a_ballot_comes_back_as_it_was_cast(ballots: Ballots):
     assert ballots.cast_by(0) == 1
 
 
+def test_a_ballot_is_on_disk_before_it_is_acknowledged(ballots: Ballots):
+    """Two settings that no crash of a process alone can tell apart from weaker ones."""
+    settings = [ballots._file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert settings == ["wal", 2]  # 2 is FULL
+
+
 def test_listeners_are_known_by_a_secret_that_is_not_kept(ballots: Ballots):
     keys = {ballots.join() for _ in range(5)}
     assert sorted(number for key in keys if (number := ballots.listener(key)) is not None) == [0, 1, 2, 3, 4]

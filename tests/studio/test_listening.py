@@ -72,6 +72,16 @@ def test_every_system_is_heard_in_every_position_equally_often(systems: int):
             assert sorted(clip.system for clip in heard) == list(test.systems)
 
 
+@pytest.mark.parametrize("systems", [3, 4, 5])
+def test_every_system_follows_every_other_equally_often(systems: int):
+    test = design(systems=systems, groups=systems)
+    follows = Counter(
+        (a.system, b.system) for k in range(2) for group in test.plan(k) for a, b in itertools.pairwise(group)
+    )
+    assert len(follows) == systems * (systems - 1)
+    assert set(follows.values()) == {2}
+
+
 def test_groups_are_mixed_at_random_and_the_design_follows_from_its_seed():
     test = design(systems=2, pieces=6, groups=6)
     together = {tuple(sorted(clip.name for clip in group)) for k in range(20) for group in test.plan(k)}
@@ -155,6 +165,19 @@ def test_silence_follows_a_piece_that_ends_early(tmp_path: Path):
     assert len(sound) == 3 * RATE
     assert np.abs(sound[2 * RATE :]).max() == 0
     assert np.abs(sound[int(1.95 * RATE) : 2 * RATE]).max() < np.abs(sound[: RATE // 2]).max() / 5
+
+
+def test_what_may_tell_systems_apart_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for folder, seconds in (("long", (4, 4)), ("mixed", (4, 1.5))):
+        for i, duration in enumerate(seconds):
+            write_tone(tmp_path / folder / f"{i}.wav", 440, seconds=duration)
+    said = ["--groups", "1", "--systems", str(tmp_path / "long"), str(tmp_path / "mixed")]
+    assert main(["listen", "new", *said, "-o", str(tmp_path / "test")]) == 0
+    assert "note: mixed: 1 of 2 pieces end before the clip of 4 s does" in capsys.readouterr().err
+    write_songs(tmp_path / "midi", 1, bars=2)
+    said = ["--groups", "1", "--systems", str(tmp_path / "long"), str(tmp_path / "midi"), "--seconds", "3"]
+    assert main(["listen", "new", *said, "-o", str(tmp_path / "other")]) == 0
+    assert "note: some systems are MIDI and some are sound" in capsys.readouterr().err
 
 
 # What goes wrong is said
