@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import Field
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate
-from ritornello.data.dataset import Batches, TokenDataset, whole_songs
+from ritornello.data.dataset import BarBatches, Batches, TokenDataset, whole_songs
 from ritornello.data.rolls import RollBatch, RollDataset, Windows, spread
 from ritornello.data.rolls import collate as collate_rolls
 from ritornello.errors import ConfigError, RitornelloError
@@ -37,14 +38,17 @@ from ritornello.generate_rolls import RollDraft, generate_rolls
 from ritornello.models import family
 from ritornello.models.base import Controls, DecoderLM, Model, RollModel
 from ritornello.representations import build
-from ritornello.representations.base import Representation
+from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.pianoroll import PianoRoll
+from ritornello.representations.remi import transposable, transpose
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.song import Song
 from ritornello.train.log import Log
 from ritornello.train.loop import TrainConfig, train
 from ritornello.train.optim import make_optimizers
 
+FITTED_SONGS = 128  # what `Model.conclude` is given: these, spread evenly over the training songs
+MOST_TOKENS = 32_768  # of each
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -53,6 +57,10 @@ class DataConfig(Config):
 
     folders: tuple[str, ...] = ()
     """Prepared corpora (see `ritornello prepare`), read one after another."""
+    crops: Literal["tokens", "bars"] = "tokens"
+    """What the lengths in train.stages are counted in; crops of bars are never cut inside one."""
+    transpose: int = Field(0, ge=0, le=11)
+    """Crops of bars are shifted by up to so many semitones up or down, drawn evenly from the shifts that fit."""
     validation_songs: int = 32
     """Of piano rolls: windows."""
     validation_tokens: int = 5120
@@ -244,6 +252,8 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
         start = load_checkpoint(run, optimizers)
         dataset, validation = run.dataset("train"), run.dataset("valid")
         log = None
+        if start == 0:
+            run.model.begin(dataset)
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             run.save()
@@ -254,6 +264,8 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
                 continue
             step, last = int(measured["step"]), measured["step"] == config.train.steps
             log.step(measured, config.train.log_every)
+            if last and isinstance(dataset, TokenDataset):
+                run.model.conclude(whole_songs(dataset, 16_384, MOST_TOKENS, FITTED_SONGS))
             if step % config.train.save_every == 0 or last:
                 save_checkpoint(run, optimizers, step)
             if step % config.train.validate_every == 0 or last:
@@ -324,9 +336,11 @@ def _sample(run: Run, step: int) -> Path:
 def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: int, device: str) -> Any:
     """step → this process's TokenBatch or RollBatch, from the stage that the step falls in."""
 
-    def stage(first: int, length: int, size: int) -> Batches | Windows:
+    def stage(first: int, length: int, size: int) -> Batches | BarBatches | Windows:
         seed = run.config.train.seed + first
         if not isinstance(dataset, RollDataset):
+            if run.config.data.crops == "bars":
+                return BarBatches(dataset, size, length, seed, rank, world, change=_transposition(run))
             return Batches(dataset, size, length, seed, rank, world)
         model = run.player
         if model.window not in (None, length):
@@ -344,6 +358,18 @@ def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: in
         return together.to(device)
 
     return batch_at
+
+
+def _transposition(run: Run) -> Callable[[Tokens, np.random.Generator], Tokens] | None:
+    """What shifts a crop by a number of semitones that is drawn evenly from those that fit."""
+    most, vocabulary = run.config.data.transpose, run.representation.vocabulary
+
+    def shift(tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        low, high = transposable(vocabulary, tokens.ids)
+        semitones = int(rng.integers(max(low, -most), min(high, most) + 1))
+        return replace(tokens, ids=transpose(vocabulary, tokens.ids, semitones))
+
+    return shift if most else None
 
 
 @contextmanager

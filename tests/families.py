@@ -25,12 +25,24 @@ SMALL: dict[str, dict[str, Any]] = {
     "transformer_xl": {**SIZES, "segment": 16},
     "longformer": {**SIZES, "window": 16},
     "linear_transformer": SIZES,
+    "musemorphose": {
+        **SIZES,
+        "encoder_layers": 1,
+        "latent": 8,
+        "attribute_width": 4,
+        "window": 2,
+        "beta_from": 1,
+    },
 }
 SEQUENCES = ("music_transformer", "transformer_xl", "longformer", "linear_transformer")
 VARIANTS: dict[str, dict[str, Any]] = {
     "museformer": SMALL["museformer"],
     "museformer-shipped": {**SMALL["museformer"], "positions": "rotary", "carry": 2, "countdown": True},
     "museformer-no-coarse": {**SMALL["museformer"], "coarse": False},
+    "musemorphose": SMALL["musemorphose"],
+    "musemorphose-shipped": {**SMALL["musemorphose"], "carry": 2, "progress": True},
+    "musemorphose-pre": {**SMALL["musemorphose"], "conditioning": "pre"},
+    "musemorphose-post": {**SMALL["musemorphose"], "conditioning": "post"},
     "museformer-no-fine": {**SMALL["museformer"], "fine": False, "positions": "rotary"},
     **{name: SMALL[name] for name in SEQUENCES},
     "transformer_xl-placed": {**SMALL["transformer_xl"], "bar_and_beat": True, "carry": 2, "countdown": True},

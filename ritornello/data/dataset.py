@@ -8,7 +8,7 @@ step k with exactly the batches that it would have seen, on one machine or on ma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -205,6 +205,62 @@ class Batches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+class BarBatches:
+    """Training batches: lists of crops of `crop_bars` whole bars each. `batches[step]` needs nothing but (seed, step).
+
+    In one epoch a song of b bars is visited ceil(b / crop_bars) times. With probability `from_start` a crop is the
+    song's beginning; else its first bar is drawn evenly from those that leave `crop_bars` to the end. A shorter song is
+    taken whole. `change` is done to every crop, with a random generator of its own: a transposition, for example.
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence[Tokens],
+        bars_per_batch: int,
+        crop_bars: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        from_start: float = 0.125,
+        change: Callable[[Tokens, np.random.Generator], Tokens] | None = None,
+    ) -> None:
+        if len(dataset) == 0:
+            raise MusicError("There is no song to train on: the training split is empty.")
+        if bars_per_batch < crop_bars * world_size:
+            raise MusicError(
+                f"A batch of {bars_per_batch} bars cannot give each of {world_size} processes a crop of {crop_bars} "
+                f"bars; set the batch to {crop_bars * world_size} or more."
+            )
+        self.dataset, self.crop_bars, self.from_start, self.change = dataset, crop_bars, from_start, change
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self._songs = np.repeat(np.arange(len(dataset)), -(-_bar_counts(dataset) // crop_bars))
+        self._rows = bars_per_batch // crop_bars
+        self._planned = (-1, self._songs)
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return -(-len(self._songs) // self._rows)
+
+    def __getitem__(self, step: int) -> list[Tokens]:
+        """This rank's crops of global step `step` (any number from 0)."""
+        epoch, place = divmod(step, len(self))
+        if self._planned[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self._songs)
+            self._planned = (epoch, np.resize(order, len(self) * self._rows))  # the last batch is filled up
+        songs = self._planned[1][place * self._rows : (place + 1) * self._rows]
+        return [
+            self._crop(self.dataset[int(songs[row])], np.random.default_rng([self.seed, step, row]))
+            for row in range(self.rank, len(songs), self.world_size)
+        ]
+
+    def _crop(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        latest = int(tokens.bars[-1]) + 1 - self.crop_bars
+        first = 0 if latest <= 0 or rng.random() < self.from_start else int(rng.integers(latest + 1))
+        begin, end = np.searchsorted(tokens.bars, [first, first + self.crop_bars]).tolist()
+        part = cut(tokens, begin, end)
+        return part if self.change is None else self.change(part, rng)
+
+
 def whole_songs(
     dataset: Sequence[Tokens], tokens_per_batch: int, max_length: int, songs: int | None = None
 ) -> list[list[Tokens]]:
@@ -225,6 +281,12 @@ def whole_songs(
         else:
             batches.append([int(song)])
     return [[cut(dataset[i], 0, max_length) for i in batch] for batch in batches]
+
+
+def _bar_counts(dataset: Sequence[Tokens]) -> np.ndarray:
+    if isinstance(dataset, TokenDataset):
+        return np.array([song["bars"] for song in dataset.songs], np.int64)
+    return np.array([int(tokens.bars[-1]) + 1 for tokens in dataset], np.int64)
 
 
 def _lengths(dataset: Sequence[Tokens]) -> np.ndarray:

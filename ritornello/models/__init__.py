@@ -10,6 +10,7 @@ from ritornello.errors import ConfigError
 FAMILIES = {
     "conv_gru_vae": "ritornello.models.conv_gru_vae:Model",
     "museformer": "ritornello.models.museformer:Museformer",
+    "musemorphose": "ritornello.models.musemorphose:MuseMorphose",
     "music_transformer": "ritornello.models.music_transformer:MusicTransformer",
     "transformer_xl": "ritornello.models.transformer_xl:TransformerXL",
     "longformer": "ritornello.models.longformer:Longformer",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +19,7 @@ from ritornello.data.batch import TokenBatch
 from ritornello.data.rolls import RollBatch
 from ritornello.layers import step
 from ritornello.layers.step import Precision, PreNormBlock, Step
-from ritornello.representations.base import Roll
+from ritornello.representations.base import Roll, Tokens
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.noise import Noise
 
@@ -34,6 +34,12 @@ class Model(nn.Module):
     def loss(self, batch: Any, step: int = 0, player: str = "model") -> dict[str, Tensor]:
         """Named terms of a batch; "loss" is what training makes small, the others are logged."""
         raise NotImplementedError
+
+    def begin(self, songs: Sequence[Any]) -> None:
+        """Take from a corpus what is known before the first step, such as the bounds between classes."""
+
+    def conclude(self, songs: Iterable[Sequence[Tokens]]) -> None:
+        """Fit to a corpus, given in batches, what follows from the trained weights, such as a prior over latents."""
 
     def after(self, step: int) -> None:
         """What is done once the weights have moved in training step `step`: a running mean of them, for example."""
@@ -140,7 +146,7 @@ class TokenEmbedding(nn.Module):
         self.instruments = vocabulary.range("Instrument") if "Instrument" in vocabulary.families else range(0)
         self.token = _embedding(vocabulary.size, config.width)
         self.previous = nn.ModuleList(_embedding(vocabulary.size, config.width) for _ in range(config.carry))
-        self.instrument = _embedding(vocabulary.size, config.width) if config.carry else None
+        self.instrument = _embedding(vocabulary.size, config.width) if config.carry and self.instruments else None
         self.countdown = _embedding(COUNTDOWN + 1, config.width) if config.countdown else None
 
     def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
@@ -197,6 +203,10 @@ class DecoderLM(Model):
 
     def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         raise NotImplementedError
+
+    def player(self, prompt: TokenBatch, seeds: Sequence[int], bars: int | None) -> Any:
+        """Who writes on after these prompts, a song a seed: the model itself, where it needs to be told nothing."""
+        return self
 
     def cache(self, rows: int) -> Any:
         raise NotImplementedError

@@ -18,8 +18,8 @@ class TrainConfig(OptimConfig):
 
     steps: int = 100_000
     stages: tuple[tuple[int, int, int], ...] = ((0, 4096, 8192),)
-    """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn. Of
-    piano rolls: (from step, steps of a window, steps of a batch)."""
+    """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn. In
+    bars instead where data.crops says so. Of piano rolls: (from step, steps of a window, steps of a batch)."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: int = 0
     log_every: int = 20

@@ -39,12 +39,12 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
 def make_optimizers(parameters: dict[str, nn.Parameter], config: OptimConfig) -> list[torch.optim.Optimizer]:
     """The optimizers that together move `parameters`.
 
-    Muon takes the matrices inside the blocks (`blocks.*` with two dimensions): those map vectors to vectors.
+    Muon takes the matrices inside the blocks (`*blocks.*` with two dimensions): those map vectors to vectors.
     Embeddings, norms and the output layer are AdamW's.
     """
 
     def is_matrix(name: str) -> bool:
-        return config.optimizer == "muon" and name.startswith("blocks.") and parameters[name].ndim == 2
+        return config.optimizer == "muon" and "blocks." in name and parameters[name].ndim == 2
 
     matrices = [p for name, p in parameters.items() if is_matrix(name)]
     others = [p for name, p in parameters.items() if not is_matrix(name)]
