@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ritornello.config import Config
-from ritornello.errors import ConfigError
+from ritornello.errors import ConfigError, RitornelloError
 from ritornello.generate import Draft
 from ritornello.generate_rolls import RollDraft
 from ritornello.layers.step import Precision
 from ritornello.models.base import DecoderLM
+from ritornello.models.musemorphose import MuseMorphose
+from ritornello.restyle import Interpolate, Restyle, Restyled, interpolate, restyle
 from ritornello.run import Run, drafts
 from ritornello.song import Song
 
@@ -34,6 +36,41 @@ class Player:
         """`count` songs in one batch."""
         *_, last = self.drafts(self.run.wishes(**wishes))
         return last.songs()
+
+    def restyle(self, source: str | Path, **wishes: Any) -> Restyled:
+        """A MIDI file played again, with another feel bar by bar. Wishes are `Restyle`'s: rhythm, polyphony, bars ...
+
+        Raises MusicError for a file that cannot be read, ConfigError for a wish that cannot be met.
+        """
+        songs = self.restyles(source, **wishes)
+        if len(songs) != 1:
+            raise ConfigError(f"restyle() plays one song, and {len(songs)} are asked for; restyles() plays several.")
+        return songs[0]
+
+    def restyles(self, source: str | Path, **wishes: Any) -> list[Restyled]:
+        """All that is asked for, in one batch."""
+        *_, songs = self.restyle_drafts(source, Restyle(**wishes))
+        return songs
+
+    def restyle_drafts(self, source: str | Path, request: Restyle) -> Iterator[list[Restyled]]:
+        """The songs as they grow, bar by bar."""
+        return restyle(self._morphose(), self.run.representation, Path(source), request)
+
+    def interpolate(self, first: str | Path, second: str | Path, **wishes: Any) -> list[Song]:
+        """Songs that lie between two pieces. Wishes are `Interpolate`'s."""
+        *_, songs = self.interpolate_drafts(first, second, Interpolate(**wishes))
+        return songs
+
+    def interpolate_drafts(self, first: str | Path, second: str | Path, request: Interpolate) -> Iterator[list[Song]]:
+        """The songs as they grow, bar by bar."""
+        return interpolate(self._morphose(), self.run.representation, Path(first), Path(second), request)
+
+    def _morphose(self) -> MuseMorphose:
+        if not isinstance(self.run.model, MuseMorphose):
+            raise RitornelloError(
+                f"{self.run.folder.name}: a {self.run.config.family} has no latent of each bar; take musemorphose."
+            )
+        return self.run.model
 
     def drafts(self, request: Config) -> Iterator[Draft] | Iterator[RollDraft]:
         """The songs as they grow; `request` is a `run.wishes`."""

@@ -142,9 +142,10 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     seeds = range(request.seed, request.seed + request.count)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
+    player = model.player(prompt, seeds, request.bars)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
-        for draft in autoregress(model, prompt, grammar, _processors(representation, request), seeded(seeds)):
+        for draft in autoregress(player, prompt, grammar, _processors(representation, request), seeded(seeds)):
             batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
             rows = unbatch(batch, [opening.tokens.meta] * request.count)
             songs = tuple(row if row.ids[-1] == EOS else _complete(row) for row in rows)

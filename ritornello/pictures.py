@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,51 @@ def draw_costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]], path: str
         handles, labels, loc="upper left", bbox_to_anchor=(0.04, 0.93), frameon=False, fontsize=10, ncols=9,
         labelcolor=INK, columnspacing=1.2,
     )  # fmt: skip
+    return _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Take:
+    """One song of a comparison: what was asked of its bars and what was measured, [bars] by attribute, in classes."""
+
+    name: str
+    score: Score
+    asked: Mapping[str, NDArray[np.float64]]
+    measured: Mapping[str, NDArray[np.float64]]
+
+
+def draw_takes(takes: Sequence[Take], path: str | os.PathLike[str], title: str = "", most: int = 8) -> Path:
+    """Write a picture of songs with the same bars, the first of them the source: piano rolls one under another, then a
+    panel for each attribute with what was asked (broken lines) and measured (points). At most `most` rolls are drawn.
+    """
+    shown, attributes = takes[:most], list(takes[0].measured)
+    roll, panel = 1.15, 2.2
+    height = 1.1 + (roll + 0.12) * len(shown) + (panel + 0.45) * len(attributes)
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
+    figure.text(0.75 / WIDTH, 1 - 0.42 / height, title or Path(path).stem, fontsize=19, weight="bold", color=INK)
+    top = height - 0.75
+    colours = [INK, *(MORE[i % len(MORE)] for i in range(len(shown)))]
+    edges = bars(takes[0].score).starts / takes[0].score.ticks_per_quarter
+    for take, colour in zip(shown, colours, strict=False):
+        axes = figure.add_axes((1.6 / WIDTH, (top - roll) / height, 14.05 / WIDTH, roll / height))
+        _roll(axes, edges, [replace(part, colour=colour) for part in _parts(take.score) if not part.drums], False)
+        figure.text(
+            0.2 / WIDTH, (top - roll / 2) / height, take.name, fontsize=11, color=colour, va="center", wrap=True
+        )
+        top -= roll + 0.12
+    for attribute in attributes:
+        top -= 0.4
+        axes = figure.add_axes((1.6 / WIDTH, (top - panel) / height, 14.05 / WIDTH, panel / height))
+        for take, colour in zip(shown, colours, strict=False):
+            place = np.arange(len(take.measured[attribute])) + 0.5
+            axes.plot(place, take.measured[attribute], "o-", color=colour, lw=0.9, ms=3.5, zorder=3)
+            if attribute in take.asked:
+                axes.step(place, take.asked[attribute], "--", where="mid", color=colour, lw=1.4, alpha=0.6, zorder=2)
+        _bar_lines(axes, np.arange(len(edges), dtype=np.float64), labels=True)
+        axes.set_ylabel("class", color=INK, fontsize=10)
+        words = f"{attribute}: asked (broken lines) and measured (points)"
+        axes.set_title(words, loc="left", fontsize=12, weight="bold", color=INK)
+        top -= panel + 0.05
     return _save(figure, path)
 
 

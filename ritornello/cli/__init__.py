@@ -14,6 +14,8 @@ from ritornello.errors import RitornelloError
 VERBS = {
     "song": "a song from the shipped weights, as MIDI, sound and picture in songs/",
     "generate": "new songs, or the continuation of one's own MIDI file",
+    "restyle": "a MIDI file of one's own, busier or calmer, fuller or thinner, bar by bar",
+    "interpolate": "songs that lie between two MIDI files",
     "render": "a MIDI file as sound (WAV)",
     "inspect": "what a MIDI file or corpus holds: bars, key, tempo, instruments, attributes, similarity of its bars",
     "prepare": "a folder, archive or named corpus of MIDI files into tokens on disk",

@@ -41,7 +41,7 @@ def main(
 
     last: Any = None  # a Draft, or a RollDraft
     try:
-        with _progress() as progress:
+        with progress_of() as progress:
             task = progress.add_task("loading", total=getattr(request, "bars", None))
             drafts = load(run, device, writing).drafts(request)
             for last in drafts:
@@ -98,7 +98,7 @@ def keep(song: Song, path: Path, sound: bool, picture: bool) -> None:
             print(error, file=sys.stderr)
 
 
-def _progress() -> Progress:
+def progress_of() -> Progress:
     columns = (TextColumn("{task.description:>8}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -74,14 +74,18 @@ class AutoregressivePrior(nn.Module):
         self.step.copy_(_factor(rest))
         self.noise.copy_((noise / count).sqrt())
 
-    def draw(self, bars: int, generator: torch.Generator, spread: float = 1.0) -> Float[Tensor, "bars size"]:
-        """A song's vectors; `spread` scales how far they stray from the mean. The same generator, the same song."""
-        rolled = spread * torch.randn((2, bars, len(self.mean)), generator=generator, dtype=torch.float32)
-        carry, first, step = (x.cpu().float() for x in (self.carry, self.first, self.step))
-        path = [first @ rolled[0, 0]]
-        for moved in rolled[0, 1:]:
-            path.append(carry @ path[-1] + step @ moved)
-        return self.mean.cpu() + torch.stack(path) + self.noise.cpu() * rolled[1]
+    def draw(
+        self, bars: int, seed: int, after: Float[Tensor, "before size"] | None = None
+    ) -> Float[Tensor, "bars size"]:
+        """The vectors of a new song, or of the bars that come `after` others. The same seed, the same song."""
+        rolled = torch.randn((2, bars, len(self.mean)), generator=torch.Generator().manual_seed(seed))
+        mean, carry, first, step = (x.cpu().float() for x in (self.mean, self.carry, self.first, self.step))
+        last = None if after is None else after[-1].float() - mean
+        path = []
+        for moved in rolled[0]:
+            last = first @ moved if last is None else carry @ last + step @ moved
+            path.append(last)
+        return mean + torch.stack(path) + self.noise.cpu() * rolled[1] if path else rolled[0]
 
 
 def _factor(covariance: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ are not known here). A model that is told them need not count; sampling that is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ritornello.representations.vocabulary import Vocabulary
 Ints = NDArray[np.int64]
 
 
-def _sixteenths(steps):
+def sixteenths(steps: Any) -> Any:
     """Steps, of twelve a quarter, to the nearest sixteenth, half up."""
     return (2 * steps * 4 + STEPS) // (2 * STEPS)
 
@@ -52,13 +53,13 @@ class Ruler:
         ends = np.cumsum(lengths)
         ends -= (ends - lengths)[np.searchsorted(row, row)]  # from the row's own beginning
         starts = ends - lengths
-        start, end = _sixteenths(starts), _sixteenths(ends)
+        start, end = sixteenths(starts), sixteenths(ends)
 
         note = np.flatnonzero((self.duration[ids] > 0) & (positions > 0))
         of = bar[note]
         onset = starts[of] + positions[note] - 1
-        stop = _sixteenths(onset + self.duration[ids[note]])
-        onset = np.clip(_sixteenths(onset), start[of], end[of] - 1)
+        stop = sixteenths(onset + self.duration[ids[note]])
+        onset = np.clip(sixteenths(onset), start[of], end[of] - 1)
         stop = np.maximum(stop, onset + 1)
         new = np.append(True, (np.diff(onset) != 0) | (np.diff(of) != 0))[: len(note)]
         begun, sounding = (np.zeros(len(ids)) for _ in range(2))
@@ -83,40 +84,58 @@ class Counter:
 
     ruler: Ruler
     bar: int = -1
-    start: int = 0  # of the bar, in steps
-    length: int = WHOLE
-    onsets: int = 0
-    last: int = -1  # the last onset, in sixteenths
+    begin: int = 0  # of the bar, in steps
+    steps: int = WHOLE  # of the bar
+    onsets: int = 0  # sixteenths of the bar at which a note begins
+    last: int = -1  # the latest of them, from the song's beginning
     sounding: int = 0  # sixteenths of notes within the bar, those held over included
     stops: list[int] = field(default_factory=list)  # of the notes that may outlast the bar, in sixteenths
     opened: bool = False  # whether the notes held over are counted
+    at: int = 0  # the position of the last token
+
+    @property
+    def start(self) -> int:
+        """Of the bar, in sixteenths."""
+        return sixteenths(self.begin)
+
+    @property
+    def end(self) -> int:
+        return sixteenths(self.begin + self.steps)
 
     def read(self, id: int, bar: int, position: int) -> tuple[float, float]:
         if bar != self.bar:
-            self.start += self.length if self.bar >= 0 else 0
-            self.bar, self.length, self.opened = bar, WHOLE, False
+            self.begin += self.steps if self.bar >= 0 else 0
+            self.bar, self.steps, self.opened = bar, WHOLE, False
             self.onsets, self.last, self.sounding = 0, -1, 0
         if metre := int(self.ruler.metre[id]):
-            self.length = metre
+            self.steps = metre
+        self.at = position
         if position == 0:
             return 0.0, 0.0
-        start, end = _sixteenths(self.start), _sixteenths(self.start + self.length)
-        if not self.opened:
-            self.opened = True
-            self.stops = [stop for stop in self.stops if stop > start]
-            self.sounding = sum(min(stop, end) - start for stop in self.stops)
+        self.open()
         if duration := int(self.ruler.duration[id]):
-            onset = self.start + position - 1
-            stop = _sixteenths(onset + duration)
-            onset = min(max(_sixteenths(onset), start), end - 1)
-            stop = max(stop, onset + 1)
+            onset, stop = self.span(position, duration)
             self.onsets += onset != self.last
             self.last = onset
-            self.sounding += min(stop, end) - onset
-            if stop > end:
+            self.sounding += min(stop, self.end) - onset
+            if stop > self.end:
                 self.stops.append(stop)
-        length = max(end - start, 1)
+        length = max(self.end - self.start, 1)
         return self.onsets / length, self.sounding / length
+
+    def open(self) -> None:
+        """Count the notes that are held over, once the bar's metre is known."""
+        if not self.opened:
+            self.opened = True
+            self.stops = [stop for stop in self.stops if stop > self.start]
+            self.sounding = sum(min(stop, self.end) - self.start for stop in self.stops)
+
+    def span(self, position: int, duration: int) -> tuple[int, int]:
+        """Where a note begins and stops, in sixteenths from the song's beginning."""
+        onset = self.begin + position - 1
+        stop = sixteenths(onset + duration)
+        onset = min(max(sixteenths(onset), self.start), self.end - 1)
+        return onset, max(stop, onset + 1)
 
     def copy(self) -> Counter:
         return replace(self, stops=list(self.stops))

@@ -29,6 +29,7 @@ from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
 from ritornello.layers.positions import rotary_angles, rotate
 from ritornello.layers.texture import Counter, Ruler
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.models.directed import Directed
 from ritornello.music.attributes import class_bounds
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import EOS, Vocabulary
@@ -37,6 +38,7 @@ CLASSES = 8  # of each attribute (section III-C); one more stands for "as you li
 ATTRIBUTES = 2  # rhythmic intensity, polyphony
 FINENESS = (32, 4)  # steps of one in which progress is told: of rhythmic intensity, of polyphony
 MOST = 48  # of these steps
+MOST_BARS = 512  # that are drawn from the prior for a song that ends where it wants to
 
 
 class Config(DecoderConfig):
@@ -330,6 +332,22 @@ class MuseMorphose(DecoderLM):
     ) -> None:
         """Say what the bars are to be, from bar 0 on; a song's later bars are told what its last one here is."""
         cache.told = self.tell(latents, classes)
+
+    @torch.no_grad()
+    def player(self, prompt: TokenBatch, seeds: Sequence[int], bars: int | None) -> Directed:
+        """What the bars of new songs are to be is drawn from the prior, after those that the prompt has complete."""
+        count = bars or MOST_BARS
+        complete = int(prompt.bars[0, -1])
+        begun = [None] * len(seeds)
+        if complete:
+            begun = [path[0][:complete].cpu() for path in self._paths(prompt)]
+        paths = [
+            torch.cat([*([] if own is None else [own]), self.prior.draw(count - complete, seed, own)])
+            for own, seed in zip(begun, seeds, strict=True)
+        ]
+        drawn = torch.stack(paths).to(prompt.ids.device)
+        latents, attributes = drawn.split([self.config.latent, ATTRIBUTES], -1)
+        return Directed(self, latents, self.classify((1000 * attributes).round().long()))
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
