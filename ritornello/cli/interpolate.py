@@ -41,7 +41,7 @@ def main(
     songs: list[Song] = []
     with progress_of() as progress:
         task = progress.add_task("bars", total=None)
-        for songs in load(run, device).interpolate_drafts(first, second, request):
+        for songs in load(run, device).interpolate_drafts(first, second, request):  # noqa: B007, the last is used
             progress.advance(task)
     for number, song in enumerate(songs, 1):
         keep(song, place(out, f"{first.stem}-{second.stem}", number, len(songs)), sound, picture)
