@@ -71,8 +71,8 @@ class Directed:
         countdown: Int[Tensor, " rows"],
         cache: DirectedCache,
     ) -> Float[Tensor, "rows vocabulary"]:
-        places = (self._copied(x) for x in (ids, bars, positions, countdown))
-        return self._directed(self.model.advance(*places, cache.inner), cache)
+        ids, bars, positions, countdown = map(self._copied, (ids, bars, positions, countdown))
+        return self._directed(self.model.advance(ids, bars, positions, countdown, cache.inner), cache)
 
     @property
     def _copies(self) -> int:

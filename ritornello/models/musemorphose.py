@@ -18,7 +18,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ from ritornello.layers.barwise import BarPlan, aggregate
 from ritornello.layers.cache import BarCache
 from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
 from ritornello.layers.positions import rotary_angles, rotate
+from ritornello.layers.segments import Segments, attend_within
 from ritornello.layers.texture import Counter, Ruler
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.models.directed import Directed
@@ -108,23 +109,6 @@ class Block(nn.Module):
         return self.feedforward(x + self.dropout(self.attention.out(mixed.flatten(1))))
 
 
-@dataclass(frozen=True)
-class Segments:
-    """The bars of a packed batch: which tokens are theirs, padded to the longest."""
-
-    of: Int[Tensor, " tokens"]  # every token's bar, counted through the batch
-    rows: Int[Tensor, " segments"]
-    bars: Int[Tensor, " segments"]  # from the first bar of the row on
-
-    @staticmethod
-    def make(packed: Packed) -> Segments:
-        begins = torch.ones_like(packed.rows, dtype=torch.bool)
-        begins[1:] = (packed.rows[1:] != packed.rows[:-1]) | (packed.bars[1:] != packed.bars[:-1])
-        rows, bars = packed.rows[begins], packed.bars[begins]
-        first = bars[torch.searchsorted(rows, rows)]
-        return Segments(begins.cumsum(0) - 1, rows, bars - first)
-
-
 @dataclass
 class Cache:
     """What the songs that are being written have behind them, and what they are told of the bars to come."""
@@ -192,7 +176,7 @@ class MuseMorphose(DecoderLM):
     def _paths(self, batch: TokenBatch) -> list[tuple[Tensor, Tensor]]:
         """Of each song, [latent and attributes] of its bars, and the variances that the encoder adds to them."""
         packed = Packed(batch)
-        segments = Segments.make(packed)
+        segments = Segments.make(packed.rows, packed.bars)
         mean, log_variance = self._encode(packed, segments)
         attributes = batch.attributes[segments.rows, segments.bars].float() / 1000
         values = torch.cat([mean, attributes], 1)
@@ -209,7 +193,7 @@ class MuseMorphose(DecoderLM):
     def encode(self, batch: TokenBatch) -> tuple[Float[Tensor, "rows bars latent"], Float[Tensor, "rows bars latent"]]:
         """Mean and standard deviation of every bar's latent, from each row's first bar on; 0 past its last."""
         packed = Packed(batch)
-        segments = Segments.make(packed)
+        segments = Segments.make(packed.rows, packed.bars)
         mean, log_variance = self._encode(packed, segments)
         shape = (len(batch), int(segments.bars.max()) + 1, self.config.latent)
         result = mean.new_zeros((2, *shape))
@@ -227,7 +211,7 @@ class MuseMorphose(DecoderLM):
         angles = rotary_angles(at, packed.positions[inside], self.config.width // self.config.heads)
         for block in cast(list[Block], list(self.encoder_blocks)):
             q, k, v = block.attention.project(block.attention_norm(x), angles, block.attention.joined())
-            x = block.attended(x, _within(q, k, v, of, place, lengths))
+            x = block.attended(x, attend_within(q, k, v, of, place, lengths))
         summary = self.encoder_norm(x[lengths.cumsum(0) - lengths])
         with torch.autocast(x.device.type, enabled=False):
             summary = summary.float()
@@ -293,7 +277,7 @@ class MuseMorphose(DecoderLM):
         """
         packed = Packed(batch)
         packed.countdown = torch.zeros_like(packed.countdown)
-        segments = Segments.make(packed)
+        segments = Segments.make(packed.rows, packed.bars)
         mean, log_variance = self._encode(packed, segments)
         latents, classes = mean, torch.full((len(segments.rows), ATTRIBUTES), -1, device=mean.device)
         if batch.attributes.shape[-1]:
@@ -418,23 +402,3 @@ class MuseMorphose(DecoderLM):
         latest = [ids, *previous]
         cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
         return self.embedding.one(ids, previous, instrument, countdown)
-
-
-def _within(
-    queries: Float[Tensor, "tokens heads size"],
-    keys: Float[Tensor, "tokens heads size"],
-    values: Float[Tensor, "tokens heads size"],
-    of: Int[Tensor, " tokens"],
-    place: Int[Tensor, " tokens"],
-    lengths: Int[Tensor, " segments"],
-) -> Float[Tensor, "tokens heads size"]:
-    """Attention of every token to all tokens of its own segment: segments side by side, padded to the longest."""
-    longest = int(lengths.max())
-    shape = (len(lengths), longest)
-    slot = of * longest + place
-    padded = [x.new_zeros((shape[0] * longest, *x.shape[1:])).index_copy(0, slot, x) for x in (queries, keys, values)]
-    q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in padded)
-    real: Bool[Tensor, "segments longest"] = torch.arange(longest, device=of.device) < lengths[:, None]
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    scores = scores.masked_fill(~real[:, None, None], float("-inf"))
-    return (scores.softmax(-1, dtype=v.dtype) @ v).transpose(1, 2).flatten(0, 1)[slot]
