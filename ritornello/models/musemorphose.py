@@ -12,7 +12,6 @@ and in the last, and `progress` tells it how far the bar has come towards what i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from ritornello.data.batch import TokenBatch, collate
 from ritornello.layers.barwise import BarPlan, aggregate
-from ritornello.layers.cache import BarCache
+from ritornello.layers.cache import BarCache, BarWindow
 from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
 from ritornello.layers.positions import rotary_angles, rotate
 from ritornello.layers.segments import Segments, attend_within
@@ -109,21 +108,17 @@ class Block(nn.Module):
         return self.feedforward(x + self.dropout(self.attention.out(mixed.flatten(1))))
 
 
-@dataclass
-class Cache:
+class Cache(BarCache):
     """What the songs that are being written have behind them, and what they are told of the bars to come."""
 
-    bars: BarCache
-    told: Float[Tensor, "rows bars width"]
-    counters: list[Counter]
-    carried: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(self, bars: BarCache, told: Float[Tensor, "rows bars width"], counters: list[Counter]) -> None:
+        super().__init__(bars.songs, bars.carried, bars.joined, bars.step)
+        self.told, self.counters = told, counters
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows only, in this order."""
-        self.bars.keep(rows)
+        super().keep(rows)
         self.told = self.told[rows]
-        self.counters = [self.counters[row].copy() for row in rows]
-        self.carried = {name: values[rows] for name, values in self.carried.items()}
+        self.counters = [self.counters[row] for row in rows]
 
 
 class MuseMorphose(DecoderLM):
@@ -302,13 +297,16 @@ class MuseMorphose(DecoderLM):
     # Writing: one token at a time, with a cache of what can still be reached.
 
     def cache(self, rows: int) -> Cache:
-        size = self.config.width // self.config.heads
-        bars = BarCache(rows, self.config.layers, self.config.heads, size, self._reach, self.head.weight.detach())
-        bars.joined = [block.attention.joined().detach() for block in self.decoder_blocks]
-        nothing = torch.zeros(rows, dtype=torch.long, device=self.head.weight.device)
-        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(self.config.carry))]
+        config, like = self.config, self.head.weight.detach()
+        step = None if config.conditioning == "post" else self.compiled_step(self.decoder_blocks, config.heads)
+        like = like.to(step.cache_dtype) if step else like
+        sizes = (config.layers, config.heads, config.width // config.heads, self._reach)
+        nothing = torch.zeros(rows, dtype=torch.long, device=like.device)
+        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
+        joined = [block.attention.joined().detach() for block in self.decoder_blocks]
+        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], dict.fromkeys(names, nothing), joined, step)
         told = self.tell(*self.untold(rows, 1)).detach()
-        return Cache(bars, told, [Counter(self.ruler) for _ in range(rows)], dict.fromkeys(names, nothing))
+        return Cache(bars, told, [Counter(self.ruler) for _ in range(rows)])
 
     @torch.no_grad()
     def direct(
@@ -344,12 +342,12 @@ class MuseMorphose(DecoderLM):
         plan = BarPlan.make(packed.rows, packed.bars, (), coarse=False)
         rows, bars = plan.summary_rows.tolist(), plan.summary_bars.tolist()
         for i, (step, row, bar) in enumerate(zip(plan.steps, rows, bars, strict=True)):
-            own = tokens[:, :, :, step.start : step.stop]
+            own, song = tokens[:, :, :, step.start : step.stop], cache.songs[row]
             if i + 1 < len(rows) and rows[i + 1] == row:
-                cache.bars.keep_bar(row, bar, own, None)
+                song.keep_bar(bar, own, None)
             else:
-                cache.bars.begin_bar(row, bar)
-                cache.bars.extend_own(row, own)
+                song.begin_bar(bar)
+                song.extend_own(own)
         tokens = torch.stack([packed.rows, packed.ids, packed.bars, packed.positions], 1)
         for row, *token in tokens.tolist():
             cache.counters[row].read(*token)
@@ -371,25 +369,37 @@ class MuseMorphose(DecoderLM):
         countdown: Int[Tensor, " rows"],
         cache: Cache,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Write one token in every row (PAD: the row rests); logits of the next. The cost does not grow with n."""
-        alive = (ids != 0).tolist()
-        for row, bar in enumerate(bars.tolist()):
-            if alive[row] and bar != cache.bars.bar[row]:
-                if cache.bars.bar[row] >= 0:
-                    cache.bars.keep_bar(row, cache.bars.bar[row], cache.bars.own_bar(row), None)
-                cache.bars.begin_bar(row, bar)
+        """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
         place = torch.stack([ids, bars, positions], 1).tolist()
-        reached = [c.read(*p) if p[0] else (0.0, 0.0) for c, p in zip(cache.counters, place, strict=True)]
+        for song, (_, bar, _) in zip(cache.songs, place, strict=True):
+            if bar != song.bar:
+                if song.bar >= 0:
+                    song.keep_bar(song.bar, song.own_bar(), None)
+                song.begin_bar(bar)
+        reached = [counter.read(*token) for counter, token in zip(cache.counters, place, strict=True)]
         texture = torch.tensor(reached, device=ids.device)
-        told = cache.told[torch.arange(len(ids), device=ids.device), bars.clamp(max=cache.told.shape[1] - 1)]
+        rows = torch.arange(len(ids), device=ids.device)
+        told = cache.told[rows, bars.clamp(max=cache.told.shape[1] - 1)]
         x = self._input(self._embed_next(ids, bars, positions, countdown, cache), texture, told)
         angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
+        if cache.step:
+            logits = cache.step(x, cache.songs, angles, told if self.config.conditioning == "in" else None)
+        else:
+            logits = self._plain_step(x, told, angles, cache)
+        for song in cache.songs:
+            song.advance()
+        return logits
+
+    def _plain_step(self, x: Tensor, told: Tensor, angles: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
+        """What the compiled step computes, by PyTorch."""
         for layer, block in enumerate(self.decoder_blocks):
             x = self._told_within(x, told)
-            q, k, v = block.attention.project(block.attention_norm(x), angles, cache.bars.joined[layer])
-            cache.bars.append(layer, k, v)
-            x = block.attended(x, cache.bars.attend(layer, q))
-        cache.bars.step(alive)
+            q, k, v = block.attention.project(block.attention_norm(x), angles, cache.joined[layer])
+            mixed = []
+            for row, song in enumerate(cache.songs):
+                song.append(layer, k[row], v[row])
+                mixed.append(song.attend(layer, q[row]))
+            x = block.attended(x, torch.stack(mixed))
         return self.head(self.norm(self._told_after(x, told)))
 
     def _embed_next(self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: Cache) -> Tensor:
