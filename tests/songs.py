@@ -44,3 +44,22 @@ def write_songs(folder: Path, count: int, bars: int = 16) -> list[Path]:
     for seed, path in enumerate(paths):
         write(make_song(seed, bars), path)
     return paths
+
+
+def make_piano(seed: int = 0, bars: int = 16, metre: tuple[int, int] = (4, 4)) -> Score:
+    """A piano piece at 480 ticks a quarter: every bar has its own number of onsets and of notes, some held over."""
+    rng = np.random.default_rng(seed)
+    score = Score(480)
+    score.tempos.append(Tempo(0, qpm=float(rng.integers(70, 160))))
+    score.time_signatures.append(TimeSignature(0, *metre))
+    track = Track("piano", 0, False)
+    length = 1920 * metre[0] // metre[1]
+    for bar in range(bars):
+        places = length // 120
+        onsets = np.sort(rng.choice(places, rng.integers(1, places + 1), replace=False))
+        for onset in onsets.tolist():
+            for pitch in rng.choice(np.arange(36, 84), rng.integers(1, 4), replace=False).tolist():
+                duration = int(rng.choice([120, 240, 480, 960, 1920]))
+                track.notes.append(Note(bar * length + onset * 120, duration, pitch, int(rng.integers(40, 110))))
+    score.tracks.append(track)
+    return score

@@ -124,15 +124,15 @@ class Insistence:
         length = counter.end - counter.start
         fewest, most = self._bounds(0, rhythm, length)
         least, loudest = self._bounds(1, polyphony, length)
-        missing = fewest - counter.onsets
+        missing = max(fewest - counter.onsets, 0)
         place = sixteenths(counter.begin + self.places)
-        skips = (counter.end - place < missing) & (place > counter.last)
+        skips = (counter.end - place < missing) & (place > counter.last) & (missing > 0)
         again = place > counter.last if counter.onsets >= most else np.zeros_like(skips)
         falls[self.position] += self.nats * (skips | again)
         if missing > 0 or counter.sounding < least:
             falls[self.bar] += self.nats
             falls[EOS] += self.nats
-        room = loudest - counter.sounding - max(missing, 0)
+        room = loudest - counter.sounding - missing
         if room < 1 and counter.onsets:
             falls[self.pitch] += self.nats
         if counter.at > 0:

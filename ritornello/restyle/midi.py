@@ -222,10 +222,27 @@ def insert(source: Score, played: Score, chosen: NDArray[np.bool_], cut: bool = 
         own = pianos[0] if pianos else TrackTick("piano", 0, False)
         if not pianos:
             result.tracks.append(own)
-    for note in new:
+    for note in _beside(new, list(own.notes)):
         own.notes.append(note)
     own.sort()
     return result
+
+
+def _beside(new: list[NoteTick], kept: list[NoteTick]) -> Iterator[NoteTick]:
+    """New notes that leave the kept ones alone: a MIDI file cannot hold two notes of one key at once.
+
+    One that would begin while its key sounds is left out, one that would sound into a kept note ends there.
+    """
+    by_pitch: dict[int, list[NoteTick]] = {}
+    for note in kept:
+        by_pitch.setdefault(note.pitch, []).append(note)
+    for note in new:
+        others = by_pitch.get(note.pitch, [])
+        if any(other.time <= note.time < other.time + other.duration for other in others):
+            continue
+        later = [other.time for other in others if note.time < other.time]
+        duration = min([note.duration, *(time - note.time for time in later)])
+        yield NoteTick(note.time, duration, note.pitch, note.velocity)
 
 
 def _without_markers(score: Score) -> Score:

@@ -68,7 +68,8 @@ def play(
         for draft in autoregress(player, prompt, grammar, processors, seeded(seeds)):
             rows = unbatch(TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths))
             songs = [replace(row, meta={**part.source.meta}) for row, part in zip(rows, parts, strict=True)]
-            yield [song if song.ids[-1] == EOS else _complete(song) for song in songs], draft.complete
+            complete = (song if song.ids[-1] == EOS else _complete(song) for song in songs)
+            yield [_without_echoes(representation, song) for song in complete], draft.complete
     finally:
         model.train(training)
         torch.set_num_threads(threads)
@@ -109,3 +110,20 @@ def _complete(song: Tokens) -> Tokens:
     length = int(np.searchsorted(song.bars, song.bars[-1]))
     parts = {name: getattr(song, name)[:length] for name in ("ids", "bars", "positions")}
     return replace(song, **parts)
+
+
+def _without_echoes(representation: Representation, song: Tokens) -> Tokens:
+    """The song without chords that sound already: a kept bar may name the chord that the bar before has come to."""
+    vocabulary = representation.vocabulary
+    if "Chord" not in vocabulary.families:
+        return song
+    chords, positions = vocabulary.range("Chord"), vocabulary.range("Position")
+    named = np.flatnonzero((song.ids >= chords.start) & (song.ids < chords.stop))
+    echo = np.zeros(len(song.ids), bool)
+    echo[named[1:]] = np.diff(song.ids[named]) == 0
+    # a position that held nothing else goes with its chord
+    is_position = (song.ids >= positions.start) & (song.ids < positions.stop)
+    alone = echo & np.append(song.positions[1:] != song.positions[:-1], True)
+    echo |= is_position & np.append(alone[1:], False)
+    left = ~echo
+    return replace(song, ids=song.ids[left], bars=song.bars[left], positions=song.positions[left])

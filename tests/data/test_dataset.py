@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ritornello.data.dataset import Batches, TokenDataset, crop, whole_songs
+from ritornello.data.dataset import BarBatches, Batches, TokenDataset, crop, whole_songs
 from ritornello.data.shards import save_shard
 from ritornello.errors import MusicError
 from ritornello.representations.base import Tokens
@@ -227,3 +228,61 @@ def test_whole_songs_are_the_same_every_time(folder: Path, songs: list[Tokens]):
         assert part.meta["bars"] == len(song.attributes)
     assert all(len(batch) == 1 or len(batch) * max(len(t.ids) for t in batch) <= 400 for batch in batches)
     assert len([t for batch in whole_songs(dataset, 400, 200, songs=4) for t in batch]) == 4
+
+
+# Crops of whole bars
+
+
+def bars_of(crop: Tokens) -> tuple[int, int]:
+    return int(crop.bars[0]), int(crop.bars[-1]) + 1
+
+
+def test_crops_are_whole_bars_from_anywhere(songs: list[Tokens]):
+    batches = BarBatches(songs, bars_per_batch=12, crop_bars=4, from_start=0.0)
+    seen = set()
+    for part in (part for step in range(3 * len(batches)) for part in batches[step]):
+        song = songs[part.meta["key"]]
+        first, last = bars_of(part)
+        assert last - first == min(4, len(song.attributes))
+        assert np.array_equal(part.ids, song.ids[(song.bars >= first) & (song.bars < last)])
+        assert part.meta["bars"] == len(song.attributes)
+        seen.add((first, last == len(song.attributes)))
+    assert len({first for first, _ in seen}) > 3
+    assert any(ends for _, ends in seen)  # endings are seen
+
+
+def test_some_crops_are_the_beginning(songs: list[Tokens]):
+    batches = BarBatches(songs, 40, 2, from_start=1.0)
+    assert all(crop.ids[0] == BOS for crop in batches[0])
+
+
+def test_batches_of_bars_depend_on_seed_and_step_alone(songs: list[Tokens]):
+    one, other = (BarBatches(songs, 12, 4, seed=seed) for seed in (1, 2))
+    later = one[7]
+    assert key(one[7]) == key(later) == key(BarBatches(songs, 12, 4, seed=1)[7])
+    assert key(other[7]) != key(later)
+    ranks = [BarBatches(songs, 12, 4, 1, rank, 3)[7] for rank in range(3)]
+    assert sorted(key([crop for rank in ranks for crop in rank])) == sorted(key(later))
+
+
+def test_an_epoch_of_bars_visits_songs_in_proportion_to_their_bars(songs: list[Tokens]):
+    batches = BarBatches(songs, 4, 4)
+    visits = Counter(crop.meta["key"] for step in range(len(batches)) for crop in batches[step])
+    assert visits == {i: -(-len(song.attributes) // 4) for i, song in enumerate(songs)}
+
+
+def test_crops_are_changed_by_a_generator_of_their_own(songs: list[Tokens]):
+    def change(tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        return replace(tokens, meta={**tokens.meta, "drawn": int(rng.integers(1 << 30))})
+
+    batches = BarBatches(songs, 12, 4, change=change)
+    drawn = [crop.meta["drawn"] for step in range(4) for crop in batches[step]]
+    assert len(set(drawn)) == len(drawn)
+    assert drawn == [crop.meta["drawn"] for step in range(4) for crop in batches[step]]
+
+
+def test_impossible_batches_of_bars_are_refused(songs: list[Tokens]):
+    with pytest.raises(MusicError, match="4 bars; set the batch to 8"):
+        BarBatches(songs, 7, 4, world_size=2)
+    with pytest.raises(MusicError, match="training split is empty"):
+        BarBatches([], 8, 4)
