@@ -227,7 +227,7 @@ class Opening:
         return Opening(
             tokens,
             tempo if request.tempo is None else _tempo(vocabulary, request.tempo),
-            playing if request.instruments is None else _instruments(vocabulary, request.instruments),
+            (playing or None) if request.instruments is None else _instruments(vocabulary, request.instruments),
             (*remarks, *_on_prompt(vocabulary, song.meta, request.prompt, bars, has, playing)),
         )
 
@@ -332,7 +332,7 @@ def _name(vocabulary: Vocabulary, id: int) -> str:
 
 def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, int]]:
     """The keys of each instrument that are still keys when the song is shifted back by `transposition` semitones."""
-    return {id: (max(0, transposition), 127 + min(0, transposition)) for id in vocabulary.range("Instrument")}
+    return {id: (max(0, transposition), 127 + min(0, transposition)) for id in _ids(vocabulary, "Instrument")}
 
 
 def _processors(representation: Representation, request: Request) -> list[Processor]:

@@ -26,7 +26,7 @@ def texture(song: Tokens) -> np.ndarray:
 def test_by_hand():
     """Two bars of 2/4, eight sixteenths each: a half note that is held over, then two notes at one onset."""
     metre = token("Metre", "2/4")
-    note = [(token("Pitch", 60), 1), (token("Duration", 24), 1), (token("Velocity", PIANO.velocities[9]), 1)]
+    note = [(token("Pitch", 60), 1), (token("Duration", 24), 1), (PIANO.vocabulary.range("Velocity")[9], 1)]
     first = [(token("Bar"), 0), (metre, 0), (token("Position", 12), 13)]
     first += [(id, 13) for id, _ in note]
     second = [(token("Bar"), 0), (metre, 0), (token("Position", 0), 1), *note, *note]

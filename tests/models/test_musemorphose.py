@@ -246,8 +246,9 @@ def test_the_cache_is_bounded_in_a_long_song():
     cache = model.cache(1)
     filled = []
     for time in range(15):
-        for fields in zip(ids, (bar + 2 * time for bar in bars), positions, [0] * len(ids), strict=True):
-            model.advance(*(torch.tensor([field]) for field in fields), cache)
+        for id, bar, position in zip(ids, bars, positions, strict=True):
+            place = torch.tensor([[id], [bar + 2 * time], [position], [0]])
+            model.advance(place[0], place[1], place[2], place[3], cache)
         filled.append(cache.songs[0].filled)
     assert filled[1:] == filled[1:2] * 14
     assert len(cache.songs[0].whole) <= 1

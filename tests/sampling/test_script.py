@@ -10,6 +10,8 @@ import torch
 
 from ritornello.data.batch import collate
 from ritornello.representations import build
+from ritornello.representations.base import Tokens
+from ritornello.representations.events import Events
 from ritornello.representations.vocabulary import BOS
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.logits import seeded
@@ -17,6 +19,7 @@ from ritornello.sampling.script import ScriptedGrammar, Settled
 from tests.songs import make_piano
 
 PIANO = build("musemorphose")
+EVENTS = Events(PIANO.vocabulary)
 
 
 class Noise:
@@ -34,13 +37,11 @@ class Noise:
     def prefill(self, batch: Any, cache: Any) -> torch.Tensor:
         return torch.randn((len(batch.lengths), PIANO.vocabulary.size), generator=self.generator)
 
-    def advance(self, ids: torch.Tensor, *_: Any) -> torch.Tensor:
+    def advance(self, ids: Any, bars: Any, positions: Any, countdown: Any, cache: Any) -> torch.Tensor:
         return torch.randn((len(ids), PIANO.vocabulary.size), generator=self.generator)
 
 
 def start() -> Any:
-    from ritornello.representations.base import Tokens
-
     one = np.ones(1, np.int16)
     return Tokens(BOS * one, (0 * one).astype(np.int32), 0 * one, np.zeros((1, 0), np.int16))
 
@@ -68,7 +69,7 @@ def test_heads_are_as_settled_and_whole_bars_are_kept():
             assert own[: len(settled.ids)] == list(settled.ids)
             if settled.whole:
                 assert own == list(settled.ids)
-        PIANO.events.read(ids)  # raises where the grammar is broken
+        EVENTS.read(ids)  # raises where the grammar is broken
 
 
 def test_unequal_scripts_are_refused():
