@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ritornello.config import Config
 from ritornello.errors import ConfigError, RitornelloError
@@ -14,7 +17,8 @@ from ritornello.generate_rolls import RollDraft
 from ritornello.layers.step import Precision
 from ritornello.models.base import DecoderLM
 from ritornello.models.musemorphose import MuseMorphose
-from ritornello.restyle import Interpolate, Restyle, Restyled, interpolate, restyle
+from ritornello.representations.base import Tokens
+from ritornello.restyle import Interpolate, Manner, Part, Restyle, Restyled, finish, interpolate, play, restyle
 from ritornello.run import Run, drafts
 from ritornello.song import Song
 
@@ -64,6 +68,16 @@ class Player:
     def interpolate_drafts(self, first: str | Path, second: str | Path, request: Interpolate) -> Iterator[list[Song]]:
         """The songs as they grow, bar by bar."""
         return interpolate(self._morphose(), self.run.representation, Path(first), Path(second), request)
+
+    def replay(self, sources: Sequence[Tokens], classes: Sequence[NDArray[np.int64]], manner: Manner) -> list[Tokens]:
+        """Songs of equally many bars played again in one batch, each bar in the classes ([bars, 2]) asked of it."""
+        parts = [Part(source, asked) for source, asked in zip(sources, classes, strict=True)]
+        return finish(play(self._morphose(), self.run.representation, parts, manner))
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """[2, 7], in thousandths: what divides the classes of rhythm and of polyphony."""
+        return self._morphose().bounds.cpu().double().numpy()
 
     def _morphose(self) -> MuseMorphose:
         if not isinstance(self.run.model, MuseMorphose):

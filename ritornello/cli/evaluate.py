@@ -1,39 +1,50 @@
-"""`ritornello evaluate --run museformer --json`"""
+"""`ritornello evaluate --run museformer --json`, `ritornello evaluate --task restyle --run musemorphose --md`"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
+from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ritornello.api import Player, load
 from ritornello.data.corpora import open_corpus
 from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
+from ritornello.errors import ConfigError
 from ritornello.evaluate.likelihood import Scorer
 from ritornello.evaluate.ngram import yardsticks as count_yardsticks
 from ritornello.evaluate.report import evaluate, markdown, tables
+from ritornello.evaluate.restyle import LENGTHS, evaluate_restyle
+from ritornello.evaluate.restyle import markdown as restyle_markdown
+from ritornello.evaluate.restyle import tables as restyle_tables
 from ritornello.generate import Request
 from ritornello.music.score import Score
 from ritornello.representations.base import Tokens
+from ritornello.restyle import Manner
 
 Item = TypeVar("Item")
 WIDTH = 150  # columns of tables that go to a file
 
 
 def main(
-    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer",
-    corpus: Annotated[str, arg(metavar="CORPUS")] = "lmd_multitrack",
+    run: Annotated[str | None, arg(metavar="NAME|FOLDER")] = None,
+    task: Literal["songs", "restyle"] = "songs",
+    corpus: Annotated[str | None, arg(metavar="CORPUS")] = None,
     tokens: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     held_out: Annotated[int, arg(metavar="N")] = 100,
     songs: Annotated[int, arg(metavar="N")] = 100,
-    bars: Annotated[int | None, arg(metavar="N")] = None,
+    bars: Annotated[str | None, arg(metavar="N|N,N,...")] = None,
+    variants: Annotated[int, arg(metavar="N")] = 4,
+    fluency: Annotated[str | None, arg(metavar="NAME|FOLDER")] = None,
+    guidance: float | None = None,
+    insist: float | None = None,
     batch: Annotated[int, arg(metavar="N")] = 10,
     yardsticks: FlagCreatePairsOff[bool] = False,
     pictures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
@@ -46,12 +57,19 @@ def main(
     """Measure a run on songs it has not learned from: how they surprise it, and whether its own come back as they do.
 
     Args:
-        run: a model that ships, or a run's folder.
-        corpus: where held-out songs come from: the test split of a named corpus, folder or archive.
+        run: a model that ships, or a run's folder; by default museformer, or musemorphose for restyling.
+        task: measure songs that are written, or how pieces are restyled: fidelity, diversity, control, fluency.
+        corpus: where held-out songs come from: the test split of a named corpus, folder or archive. By default
+            lmd_multitrack, or pop909_cl for restyling.
         tokens: the same corpus as `ritornello prepare` left it; by default it is prepared first, in tokens/.
         held_out: how many held-out songs are read, spread evenly over the test split; 0 for none.
         songs: how many songs the run writes, and how many human ones they are held against; 0 for none.
-        bars: of every song that is written; by default each ends where it wants to.
+        bars: of every song that is written; by default each ends where it wants to. Of restyling: one length or
+            several, by default 8,16,32,64,96.
+        variants: of restyling: how often each held-out piece is played again.
+        fluency: of restyling: another language model of the same representation, for the perplexity of what is played.
+        guidance: of restyling, as in `ritornello restyle`.
+        insist: of restyling, as in `ritornello restyle`.
         batch: songs that are written at once.
         yardsticks: measure an n-gram, and one that copies from the song, beside the run.
         pictures: a folder for the similarity distributions (the paper's Figure 3).
@@ -61,9 +79,24 @@ def main(
         device: cpu or cuda.
         precision: of the likelihood; bfloat16 is for a GPU.
     """
-    player = load(run, device)
+    lengths = _lengths(bars)
+    if task == "restyle":
+        wishes = {name: value for name, value in (("guidance", guidance), ("insist", insist)) if value is not None}
+        player = load(run or "musemorphose", device)
+        folder = tokens or _prepared(corpus or "pop909_cl", player.run.representation.name)
+        judge = None if fluency is None else load(fluency, device)
+        pieces = list(_spread(TokenDataset(folder, "test"), held_out))
+        found = _restyled(
+            player, pieces, lengths or LENGTHS, variants, batch, judge, Manner(seed=seed, **wishes), device
+        )
+        _print(found, json, md, restyle_markdown, restyle_tables)
+        return
+    if len(lengths) > 1:
+        raise ConfigError(f"bars = {bars}: songs that are written all have one length; give one number.")
+    length = lengths[0] if lengths else None
+    player = load(run or "museformer", device)
     representation, name = player.run.representation, player.run.folder.name
-    folder = tokens or _prepared(corpus, representation.name)
+    folder = tokens or _prepared(corpus or "lmd_multitrack", representation.name)
     test = TokenDataset(folder, "test")
     scorers: dict[str, Scorer] = {name: player.run.model}  # pyright: ignore[reportAssignmentType]
     if yardsticks:
@@ -75,7 +108,7 @@ def main(
         read = progress.add_task("held-out songs read", total=min(held_out, len(test)) or None, visible=held_out > 0)
         written = progress.add_task("songs written", total=songs or None, visible=songs > 0)
         result = evaluate(
-            systems={name: _counted(_songs(player, songs, bars, batch, seed), progress, written)} if songs else None,
+            systems={name: _counted(_songs(player, songs, length, batch, seed), progress, written)} if songs else None,
             human=(representation.decode(song) for song in _spread(test, songs)),
             scorers=scorers if held_out else None,
             held_out=_counted(_spread(test, held_out), progress, read),
@@ -85,12 +118,65 @@ def main(
             seed=seed,
             pictures=pictures,
         )
+    _print(result, json, md, markdown, tables)
+
+
+def _print(
+    result: dict[str, Any],
+    json: bool,
+    md: bool,
+    markdown: Callable[[dict[str, Any]], str],
+    tables: Callable[[dict[str, Any]], list[Table]],
+) -> None:
     if json:
         print(dumps(result))
     elif md:
         print(markdown(result))
     else:
         Console(width=None if sys.stdout.isatty() else WIDTH).print(*tables(result), sep="\n\n")
+
+
+def _lengths(bars: str | None) -> tuple[int, ...]:
+    """ "8,16" → (8, 16). Raises ConfigError for what is no list of numbers from 1."""
+    parts = bars.split(",") if bars else []
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ConfigError(f"bars = {bars}: should be a number of bars, or several with commas between: 8,16,32.")
+    return tuple(map(int, parts))
+
+
+def _restyled(
+    player: Player,
+    pieces: Sequence[Tokens],
+    lengths: Sequence[int],
+    variants: int,
+    batch: int,
+    judge: Player | None,
+    manner: Manner,
+    device: str,
+) -> dict[str, Any]:
+    """Play pieces again and measure what came of them. Raises ConfigError for a judge of another representation."""
+    representation = player.run.representation
+    if judge is not None and judge.run.representation.name != representation.name:
+        raise ConfigError(
+            f"fluency = {judge.run.folder}: it reads {judge.run.representation.name!r}, and the pieces are "
+            f"in {representation.name!r}."
+        )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("pieces played again", total=None)
+        return evaluate_restyle(
+            pieces,
+            representation,
+            lambda sources, classes, seed: player.replay(sources, classes, manner.model_copy(update={"seed": seed})),
+            player.bounds,
+            lengths,
+            variants,
+            batch,
+            None if judge is None else judge.run.decoder,
+            manner.seed,
+            device,
+            lambda count: progress.advance(task, count),
+        )
 
 
 def _prepared(corpus: str, representation: str) -> Path:
