@@ -8,6 +8,7 @@ and no metadata. Where a piece ends before the stretch does, silence follows.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ MIDI, WAV = (".mid", ".midi"), (".wav",)
 FADE_IN, FADE_OUT = 0.01, 1.0  # seconds; the second only where the stretch cuts music off
 MATCHED = 0.2  # LU: clips farther apart than this are brought to the quietest
 SHORTEST, LONGEST = 1.0, 600.0  # seconds of a clip
+MOST_BYTES = 2**29  # of a WAV file: fifty minutes of stereo in 16 bit
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,11 @@ def _read_wav(path: Path) -> NDArray[np.float32]:
     Raises ListeningError where it cannot be read or lasts too long.
     """
     try:
-        rate, sound = wavfile.read(path, mmap=True)
-        if len(sound) > rate * 3600:
-            raise ValueError("it lasts more than an hour")
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_BYTES:,} bytes; cut it")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of notes beside the sound
+            rate, sound = wavfile.read(path)
         if np.issubdtype(sound.dtype, np.integer):
             top = np.iinfo(sound.dtype).max + 1
             offset = 128 if sound.dtype == np.uint8 else 0

@@ -327,7 +327,9 @@ def test_an_address_that_cannot_be_served_is_one_sentence(test: Path, capsys: py
     assert "holds no listening test" in capsys.readouterr().err
 
 
-def vote(link: str, number: int, acknowledged: dict[tuple[int, int], int], enough: threading.Event) -> None:
+def vote(
+    link: str, number: int, acknowledged: dict[tuple[int, int], int], enough: threading.Event, killed: threading.Event
+) -> None:
     """A listener with an unsteady connection: asks until there is an answer. Known by the share that was heard."""
     with httpx2.Client(base_url=link, timeout=20) as browser:
 
@@ -345,6 +347,8 @@ def vote(link: str, number: int, acknowledged: dict[tuple[int, int], int], enoug
         state = until_answered("join", {})
         while state["clips"]:
             group = state["group"]
+            if group == 3:
+                killed.wait(120)  # the last ballots are for the server's second life, however fast the first was
             given = ballot(state, score=1 + (number + group) % 10)
             for mark in given["marks"]:
                 mark["heard"] = 0.5 + number / 100
@@ -368,16 +372,17 @@ def kept(folder: Path) -> dict[tuple[int, int], int]:
 def test_a_killed_server_loses_no_acknowledged_ballot(test: Path):
     """Twenty listeners at once; the server is killed in the midst of them and started again at the same address."""
     acknowledged: dict[tuple[int, int], int] = {}
-    enough = threading.Event()
+    enough, killed = threading.Event(), threading.Event()
     with ThreadPoolExecutor(20) as pool:
         with served(test, "--port", "0") as (link, server):
             port = link.rstrip("/").rsplit(":", 1)[1]
-            voters = [pool.submit(vote, link, number, acknowledged, enough) for number in range(20)]
+            voters = [pool.submit(vote, link, number, acknowledged, enough, killed) for number in range(20)]
             assert enough.wait(60)
             os.kill(server.pid, signal.SIGKILL)
             server.wait()
+            killed.set()
         at_death = dict(acknowledged)
-        assert 25 <= len(at_death) < 80
+        assert 25 <= len(at_death) <= 60
         assert at_death.items() <= kept(test).items()
         with served(test, "--port", port):
             for voter in voters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -156,6 +157,25 @@ def test_wav_of_every_kind_is_read(tmp_path: Path, kind: type, channels: int):
     assert (read.shape, read.dtype) == ((RATE, 2), np.float32)
     assert np.abs(read[1000:-1000]).max() == pytest.approx(0.5, abs=0.01)
     assert abs(read.mean()) < 0.01
+
+
+def test_wav_of_24_bit_with_notes_beside_the_sound_is_read(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    """What audio workstations write: three bytes a sample, and chunks of their own."""
+    wave = np.rint(0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE) * (2**23 - 1)).astype("<i4")
+    data = wave[:, None].view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, RATE, 3 * RATE, 3, 24)
+    chunks = [
+        (b"bext", bytes(602)),
+        (b"fmt ", form),
+        (b"data", data),
+        (b"LIST", b"INFOISFT" + struct.pack("<I", 4) + b"abc" + bytes(1)),
+    ]
+    body = b"WAVE" + b"".join(tag + struct.pack("<I", len(chunk)) + chunk for tag, chunk in chunks)
+    (tmp_path / "x.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    read = clips._read_wav(tmp_path / "x.wav")
+    assert read.shape == (RATE, 2)
+    assert np.abs(read - (wave / 2**23)[:, None]).max() < 1e-6
+    assert len(recwarn) == 0
 
 
 def test_silence_follows_a_piece_that_ends_early(tmp_path: Path):

@@ -31,7 +31,9 @@ function turn(test, ...children) {
   Object.assign(progress, { max: test.groups, value: test.group, hidden: !test.joined });
   main.replaceChildren(...children);
   window.scrollTo(0, 0);
-  main.focus({ preventScroll: true });
+  const heading = main.querySelector("h1");
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
 }
 
 function show(test) {
