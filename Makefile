@@ -1,6 +1,7 @@
 # make song    a song from the shipped weights, in songs/ (installs into .venv first, once)
 # make test    the tests
 # make check   lint, format, types, floors
+# make deck    tiny trainings of the models of Bach's music, and a piece of each (needs the corpora: RITORNELLO_DATA)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -22,6 +23,10 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+.PHONY: deck
+deck: $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/deck.py
 
 clean:
 	rm -rf $(VENV)

@@ -114,7 +114,9 @@ class Model(RollModel):
     def scheduler(self, controls: Controls) -> Any:
         """The solver, over the noise that was learned. Raises ConfigError where `diffusers` is not installed."""
         try:
-            from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+            from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+            from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+            from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
         except ImportError as error:
             raise ConfigError(
                 "This model plays with the library diffusers: pip install 'ritornello[diffusion]'."
