@@ -42,7 +42,8 @@ def main(
     last: Any = None  # a Draft, or a RollDraft
     try:
         with progress_of() as progress:
-            task = progress.add_task("loading", total=getattr(request, "bars", None))
+            bars = getattr(request, "bars", None)  # a family may ask for them in words, such as 5-8
+            task = progress.add_task("loading", total=bars if isinstance(bars, int) else None)
             drafts = load(run, device, writing).drafts(request)
             for last in drafts:
                 progress.update(task, completed=last.bars, description=f"bar {last.bars}")

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from ritornello.cli import main
 from ritornello.data.rolls import collate
 from ritornello.errors import ConfigError
 from ritornello.models.masked_diffusion import REST, Config, Controls, Model, beats, wrong_moves
+from ritornello.music.score import read, write
+from ritornello.representations import build
 from ritornello.representations.base import SILENT, Roll
+from ritornello.run import Run, RunConfig
 from ritornello.sampling.noise import Noise
-from tests.families import make_model
-from tests.rolls import make_roll
+from tests.families import make_config, make_model
+from tests.rolls import make_chorale, make_roll
 
 
 @pytest.fixture
@@ -112,3 +116,27 @@ def test_wrong_moves_by_hand():
     assert wrong[:, 0].tolist() == [True, True, False, True]
     assert wrong[:, 1].tolist() == [True, True, False, True]
     assert wrong[:, 2].tolist() == [False, False, False, False]
+
+
+def test_the_verb_harmonises_a_file(tmp_path: Path):
+    """From MIDI to MIDI, with the flags of this family."""
+    run = Run.create(RunConfig.from_dict(make_config("masked_diffusion")), tmp_path / "run")
+    run.save()
+    write(make_chorale(0, 3), tmp_path / "hymn.mid")
+    flags = [
+        "--bars",
+        "2-3",
+        "--rounds",
+        "4",
+        "--polish",
+        "1",
+        "--prompt",
+        str(tmp_path / "hymn.mid"),
+        "--keep",
+        "soprano",
+    ]
+    assert main(["generate", "--run", str(tmp_path / "run"), *flags, "-o", str(tmp_path / "a.mid")]) == 0
+    given, made = (build("chorale").encode(read(tmp_path / name)).cells for name in ("hymn.mid", "a.mid"))
+    assert (made[0] == given[0]).all()
+    assert (made[:, :16] == given[:, :16]).all()
+    assert (made[3] != given[3]).any()
