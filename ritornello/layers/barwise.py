@@ -8,6 +8,7 @@ or thrown away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,11 @@ class Bar:
     stop: int
     token_runs: tuple[tuple[int, int], ...]
     summary_runs: tuple[tuple[int, int], ...]
+
+    @property
+    def others(self) -> int:
+        """How many sources it sees besides its own tokens."""
+        return sum(b - a for a, b in self.token_runs + self.summary_runs)
 
 
 @dataclass(frozen=True)
@@ -116,82 +122,104 @@ def aggregate(
     plan: BarPlan,
 ) -> Float[Tensor, "tokens heads size"]:
     """Aggregation (Eq. 3): each token attends to its related bars, summaries of the others, and its own bar so far."""
-    scaled = queries * queries.shape[-1] ** -0.5
-    tail = queries.new_zeros((_ROUND, *queries.shape[1:]))  # the last bar's block reads on into this
-    tokens = torch.stack([torch.cat([keys, tail]), torch.cat([values, tail])]).transpose(1, 2)
-    summaries = torch.stack([summary_keys, summary_values]).transpose(1, 2)
-    padded = torch.cat([scaled, tail]).transpose(0, 1)
     with torch.autocast(queries.device.type, enabled=False):
-        out = _Aggregate.apply(padded.contiguous(), tokens.contiguous(), summaries.contiguous(), plan)
-    return out.transpose(0, 1)  # pyright: ignore[reportOptionalMemberAccess]
+        out = _Aggregate.apply(queries, keys, values, summary_keys, summary_values, plan)
+    return out  # pyright: ignore[reportReturnType]
 
 
 class _Aggregate(torch.autograd.Function):
-    """Attention of all bars: [heads, tokens + tail, size] queries, [2, heads, …, size] keys and values."""
+    """Attention of all bars. Nothing of a bar is kept for the way back but the output: its weights are computed again,
+    so memory is that of the inputs and their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, tokens: Tensor, summaries: Tensor, plan: BarPlan) -> Tensor:
-        out = torch.empty_like(queries[:, :-_ROUND])
-        kept: list[Tensor] = []
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        *tensors, plan = inputs
+        out = torch.empty_like(tensors[0])
+        work = _Workspace(plan, tensors)
         for bar in plan.steps:
-            sources, pad = _gather(bar, tokens, summaries)
-            width = _rounded(bar.stop - bar.start)
-            scores = torch.bmm(queries[:, bar.start : bar.start + width], sources[0].transpose(1, 2))
-            scores[..., :pad] = float("-inf")
-            scores[..., -width:] += _causal(width, scores.dtype, scores.device)
-            weights = scores.softmax(dim=-1)
-            out[:, bar.start : bar.stop] = torch.bmm(weights, sources[1])[:, : bar.stop - bar.start]
-            if any(ctx.needs_input_grad):
-                kept += [sources, weights]
+            work.enter(bar)
+            out[bar.start : bar.stop] = torch.bmm(work.weights, work.sources[1])[:, : bar.stop - bar.start].transpose(
+                0, 1
+            )
         ctx.plan = plan
-        ctx.save_for_backward(queries, tokens, summaries, *kept)
+        ctx.save_for_backward(*tensors)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        queries, tokens, summaries, *kept = ctx.saved_tensors
-        gradient = gradients[0]
-        to_queries, to_tokens, to_summaries = map(torch.zeros_like, (queries, tokens, summaries))
-        for i, bar in enumerate(ctx.plan.steps):
-            sources, weights = kept[2 * i], kept[2 * i + 1]
-            length, width = bar.stop - bar.start, _rounded(bar.stop - bar.start)
-            upstream = gradient.new_zeros((gradient.shape[0], width, gradient.shape[2]))
-            upstream[:, :length] = gradient[:, bar.start : bar.stop]
-            to_weights = torch.bmm(upstream, sources[1].transpose(1, 2))
-            to_scores = torch.ops.aten._softmax_backward_data(to_weights, weights, -1, weights.dtype)
-            to_queries[:, bar.start : bar.stop] = torch.bmm(to_scores, sources[0])[:, :length]
-            to_sources = torch.empty_like(sources)
-            torch.bmm(to_scores.transpose(1, 2), queries[:, bar.start : bar.start + width], out=to_sources[0])
-            torch.bmm(weights.transpose(1, 2), upstream, out=to_sources[1])
-            _scatter(bar, to_sources, to_tokens, to_summaries)
-        return to_queries, to_tokens, to_summaries, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, (gradient,) = ctx.saved_tensors, gradients
+        totals = [torch.zeros_like(tensor) for tensor in tensors]
+        work = _Workspace(ctx.plan, tensors)
+        scale = tensors[0].shape[-1] ** -0.5
+        for bar in ctx.plan.steps:
+            work.enter(bar)
+            length = bar.stop - bar.start
+            upstream = torch.zeros_like(work.queries)
+            upstream[:, :length] = gradient[bar.start : bar.stop].transpose(0, 1)
+            to_scores = torch.bmm(upstream, work.sources[1].transpose(1, 2))
+            torch.ops.aten._softmax_backward_data.out(
+                to_scores, work.weights, -1, to_scores.dtype, grad_input=to_scores
+            )
+            to_queries = torch.bmm(to_scores, work.sources[0])[:, :length]
+            torch.mul(to_queries.transpose(0, 1), scale, out=totals[0][bar.start : bar.stop])
+            to_sources = torch.empty_like(work.sources)
+            torch.bmm(to_scores.transpose(1, 2), work.queries, out=to_sources[0])
+            torch.bmm(work.weights.transpose(1, 2), upstream, out=to_sources[1])
+            _scatter(bar, to_sources, totals)
+        return *totals, None
 
 
-def _gather(bar: Bar, tokens: Tensor, summaries: Tensor) -> tuple[Tensor, int]:
-    """Keys and values [2, heads, sources, size] that the bar sees: padding, related bars, summaries, the bar itself."""
-    others = sum(b - a for a, b in bar.token_runs + bar.summary_runs)
-    pad = _rounded(others) - others
-    width = _rounded(bar.stop - bar.start)
-    pieces = [tokens[:, :, -_ROUND : -_ROUND + pad]]
-    pieces += [tokens[:, :, a:b] for a, b in bar.token_runs]
-    pieces += [summaries[:, :, a:b] for a, b in bar.summary_runs]
-    pieces.append(tokens[:, :, bar.start : bar.start + width])
-    return torch.cat(pieces, dim=2), pad
+class _Workspace:
+    """Room for one bar's sources and weights, used for all bars in turn: as much as the largest bar needs."""
+
+    def __init__(self, plan: BarPlan, tensors: Sequence[Tensor]) -> None:
+        self.tensors = tensors
+        queries = tensors[0]
+        tokens, heads, size = queries.shape
+        self.scale = size**-0.5
+        widths = [_rounded(bar.stop - bar.start, tokens - bar.start) for bar in plan.steps]
+        counts = [_rounded(bar.others) + width for bar, width in zip(plan.steps, widths, strict=True)]
+        self.widths = dict(zip(plan.steps, widths, strict=True))
+        self._sources = queries.new_empty(2 * heads * size * max(counts))
+        self._weights = queries.new_empty(heads * max(w * c for w, c in zip(widths, counts, strict=True)))
+        self.nothing = queries.new_zeros((_ROUND, heads, size))
+
+    def enter(self, bar: Bar) -> None:
+        """Gather what a bar sees (`sources` [2, heads, sources, size]: padding, related bars, summaries, its own tokens),
+        and weigh it (`weights` [heads, targets, sources]) for the bar's `queries` [heads, targets, size], scaled."""
+        queries, keys, values, summary_keys, summary_values = self.tensors
+        _, heads, size = queries.shape
+        width, pad = self.widths[bar], _rounded(bar.others) - bar.others
+        count = pad + bar.others + width
+        self.sources = self._sources[: 2 * heads * count * size].view(2, heads, count, size)
+        for target, of_tokens, of_summaries in ((0, keys, summary_keys), (1, values, summary_values)):
+            pieces = [self.nothing[:pad]]
+            pieces += [of_tokens[a:b] for a, b in bar.token_runs]
+            pieces += [of_summaries[a:b] for a, b in bar.summary_runs]
+            pieces.append(of_tokens[bar.start : bar.start + width])
+            torch.cat([piece.transpose(0, 1) for piece in pieces], dim=1, out=self.sources[target])
+        self.queries = (queries[bar.start : bar.start + width] * self.scale).transpose(0, 1).contiguous()
+        scores = self._weights[: heads * width * count].view(heads, width, count)
+        torch.bmm(self.queries, self.sources[0].transpose(1, 2), out=scores)
+        scores[..., :pad] = float("-inf")
+        scores[..., -width:] += _causal(width, scores.dtype, scores.device)
+        self.weights = torch.softmax(scores, dim=-1, out=scores)
 
 
-def _scatter(bar: Bar, sources: Tensor, tokens: Tensor, summaries: Tensor) -> None:
-    """Add the gradients of the gathered keys and values back to where they came from: the mirror of `_gather`."""
-    place = _rounded(sum(b - a for a, b in bar.token_runs + bar.summary_runs))
-    place -= sum(b - a for a, b in bar.token_runs + bar.summary_runs)
-    for target, runs in ((tokens, bar.token_runs), (summaries, bar.summary_runs)):
-        for a, b in runs:
-            target[:, :, a:b] += sources[:, :, place : place + b - a]
-            place += b - a
-    tokens[:, :, bar.start : bar.stop] += sources[:, :, place : place + bar.stop - bar.start]
+def _scatter(bar: Bar, sources: Tensor, totals: Sequence[Tensor]) -> None:
+    """Add the gradients of the gathered keys and values back to where they came from: the mirror of `enter`."""
+    place = _rounded(bar.others) - bar.others
+    places = [(1, run) for run in bar.token_runs] + [(3, run) for run in bar.summary_runs]
+    for first, (a, b) in [*places, (1, (bar.start, bar.stop))]:
+        for i in range(2):
+            totals[first + i][a:b] += sources[i, :, place : place + b - a].transpose(0, 1)
+        place += b - a
 
 
-def _rounded(length: int) -> int:
-    return -(-length // _ROUND) * _ROUND
+def _rounded(length: int, most: int | None = None) -> int:
+    """Up to a multiple of _ROUND, unless there are not as many."""
+    rounded = -(-length // _ROUND) * _ROUND
+    return rounded if most is None else min(rounded, most)
 
 
 @lru_cache(maxsize=256)
