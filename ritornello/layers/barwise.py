@@ -185,7 +185,7 @@ class _Workspace:
         self.nothing = queries.new_zeros((_ROUND, heads, size))
 
     def enter(self, bar: Bar) -> None:
-        """Gather what a bar sees (`sources` [2, heads, sources, size]: padding, related bars, summaries, its own tokens),
+        """Gather what a bar sees (`sources` [2, heads, sources, size]: padding, related bars, summaries, its own),
         and weigh it (`weights` [heads, targets, sources]) for the bar's `queries` [heads, targets, size], scaled."""
         queries, keys, values, summary_keys, summary_values = self.tensors
         _, heads, size = queries.shape

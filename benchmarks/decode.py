@@ -1,0 +1,175 @@
+"""How fast are songs written on one core, sampling and grammar included? The paper's size: 4 layers, 512, 8 heads.
+
+    python benchmarks/decode.py                        1 k to 20 k tokens of context, one song and eight at once
+    python benchmarks/decode.py --json --pictures docs/pictures
+
+Beside ours: the same model with full attention and a cache, through the same kernel; and GPT-2 of Hugging Face's
+transformers (where it is installed) of the same size with its cache, drawing from its eight likeliest tokens. `floor`
+is how many tokens a second memory allows: every weight, and every key and value attended to, is read once a token, at
+the speed with which this machine copies. A bar begins once in the 160 tokens timed. Seconds are of the processor.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from growth import arguments, in_own_process, measured, plot, show, song_bars
+
+from ritornello.data.batch import TokenBatch
+from ritornello.models.museformer import Config, Museformer
+from ritornello.representations import build
+from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.grammar import Grammar
+from ritornello.sampling.logits import Processor, seeded, top_k
+
+LENGTHS = (1024, 5120, 15360, 20000)
+WRITTEN = 160  # tokens that are timed
+
+
+def main() -> None:
+    chosen = arguments(__doc__, LENGTHS)
+    if chosen.case:
+        print(json.dumps(case(**json.loads(chosen.case))))
+        return
+    bandwidth = copying()
+    last = max(n for n in chosen.lengths if n <= 15360)
+    wanted: list[dict[str, Any]] = [
+        {"writing": "bfloat16", "tokens": n, "songs": s} for n in chosen.lengths for s in (1, 8)
+    ]
+    wanted += [
+        {"writing": w, "tokens": n, "songs": 1} for w in ("plain", "float32", "int8") for n in {chosen.lengths[0], last}
+    ]
+    wanted += [{"writing": "int8", "tokens": last, "songs": 8}]
+    wanted += [{"writing": "bfloat16", "tokens": n, "songs": 1, "full": True} for n in chosen.lengths if n <= last]
+    if find_spec("transformers"):
+        wanted += [{"writing": "transformers", "tokens": n, "songs": 1} for n in (chosen.lengths[0], last)]
+    rows = []
+    for want in sorted(wanted, key=lambda w: (w["writing"], w["songs"], "full" in w, w["tokens"])):
+        found = in_own_process(__file__, want)
+        floor = bandwidth / found["bytes"] * want["songs"]
+        rows.append(
+            {
+                **{"attention": "full" if want.get("full") or want["writing"] == "transformers" else "bar-wise"},
+                **{k: want[k] for k in ("writing", "songs", "tokens")},
+                **{"tokens a second": found["rate"], "ms a step": 1000 * want["songs"] / found["rate"]},
+                **{"of the floor": found["rate"] / floor},
+            }
+        )
+        if not chosen.json:
+            print("   ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+    if chosen.json:
+        print(json.dumps({"copy GB/s": bandwidth / 1e9, "rows": rows}))
+    else:
+        show(f"Writing on one core; memory copies at {bandwidth / 1e9:.0f} GB/s", rows)
+    if chosen.pictures:
+        lines: dict[str, dict[int, float]] = {}
+        for r in rows:
+            if r["songs"] == 1 and r["writing"] in ("bfloat16", "transformers"):
+                lines.setdefault(f"{r['attention']} {r['writing']}", {})[r["tokens"]] = r["ms a step"]
+        plot(chosen.pictures / "decode.png", "writing one song", lines, "ms a token")
+
+
+def copying() -> float:
+    """Bytes a second that one thread reads and writes."""
+    torch.set_num_threads(1)
+    source = torch.ones(64 * 2**20)
+    target = torch.empty_like(source)
+    return 2 * 4 * len(source) / measured(lambda: target.copy_(source), 4)["seconds"]
+
+
+def case(writing: str, tokens: int, songs: int, full: bool = False) -> dict[str, float]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return peer(tokens) if writing == "transformers" else ours(writing, tokens, songs, full)
+
+
+def ours(writing: Any, tokens: int, songs: int, full: bool) -> dict[str, float]:
+    """The token loop itself, going on from made-up songs of so many tokens; what it reads a step, in bytes."""
+    wide = {"offsets": tuple(range(1, 1000)), "coarse": False} if full else {}
+    representation = build("museformer-paper")
+    model = Museformer(Config(**wide), representation.vocabulary).eval()
+    model.writing = writing
+    timed = Timed(model)
+    bars = song_bars(tokens).expand(songs, -1)
+    ids = torch.randint(*_notes(representation.vocabulary), (songs, tokens))
+    ids[:, 0], ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = 1, representation.vocabulary.id("Bar")
+    zeros = torch.zeros_like(ids)
+    prompt = TokenBatch(ids, bars, zeros, zeros, torch.full((songs,), tokens))
+    grammar = Grammar(representation.vocabulary, songs, max_tokens=tokens + WRITTEN)
+    processors = [one_bar(representation.vocabulary.id("Bar"), representation.vocabulary.id("EOS")), top_k(8)]
+    for _ in autoregress(timed, prompt, grammar, processors, seeded(range(songs))):
+        pass
+    written = float(grammar.length.sum() - songs * tokens)
+    size = {"plain": 4, "float32": 4, "bfloat16": 2, "int8": 1}[writing]
+    kept = timed.sources * 2 * 4 * 512 * (4 if size == 4 else 2)
+    blocks = sum(p.numel() for block in model.layers for p in block.parameters())
+    return {"rate": written / timed.seconds(), "bytes": (blocks + model.head.weight.numel()) * size + kept}
+
+
+def one_bar(bar: int, end: int) -> Processor:
+    """Have a bar begin half-way and not before: weights that were never trained would begin one at once, or end."""
+    step = 0
+
+    def lean(logits: torch.Tensor) -> torch.Tensor:
+        nonlocal step
+        step += 1
+        begins = (logits[:, bar] > -torch.inf) & (step >= WRITTEN // 2) & (step < WRITTEN // 2 + 5)
+        return logits.index_fill(1, torch.tensor([bar, end]), -1e4).masked_fill(
+            begins[:, None] & (torch.arange(logits.shape[1]) != bar), -torch.inf
+        )
+
+    return lean
+
+
+def _notes(vocabulary: Any) -> tuple[int, int]:
+    pitches = vocabulary.range("Pitch")
+    return pitches.start, pitches.stop
+
+
+class Timed:
+    """A model that notes when its prompt was read, and how many sources its songs attend to."""
+
+    def __init__(self, model: Museformer) -> None:
+        self.model, self.cache, self.advance = model, model.cache, model.advance
+
+    def prefill(self, batch: TokenBatch, cache: Any) -> torch.Tensor:
+        logits = self.model.prefill(batch, cache)
+        self.sources = sum(song.filled for song in cache.songs)
+        self.begun = time.process_time()
+        return logits
+
+    def seconds(self) -> float:
+        return time.process_time() - self.begun
+
+
+def peer(tokens: int) -> dict[str, float]:
+    """GPT-2 of the same size."""
+    from transformers import GPT2Config, GPT2LMHeadModel  # pyright: ignore[reportMissingImports]
+
+    sizes: dict[str, Any] = {
+        "n_layer": 4,
+        "n_embd": 512,
+        "n_head": 8,
+        "vocab_size": build("museformer-paper").vocabulary.size,
+    }
+    model = GPT2LMHeadModel(GPT2Config(**sizes, n_positions=tokens + WRITTEN, bos_token_id=1, eos_token_id=2)).eval()
+    with torch.inference_mode():
+        out = model(torch.randint(3, 800, (1, tokens)), use_cache=True, logits_to_keep=1)
+        begun = time.process_time()
+        for _ in range(WRITTEN // 4):
+            likeliest = out.logits[:, -1].topk(8)
+            token = likeliest.indices.gather(1, likeliest.values.softmax(-1).multinomial(1))
+            out = model(token, past_key_values=out.past_key_values, use_cache=True)
+    rate = WRITTEN // 4 / (time.process_time() - begun)
+    return {
+        "rate": rate,
+        "bytes": 4 * (sum(p.numel() for p in model.transformer.h.parameters()) + 2 * 4 * 512 * tokens),
+    }
+
+
+if __name__ == "__main__":
+    main()
