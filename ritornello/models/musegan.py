@@ -1,0 +1,384 @@
+"""MuseGAN on chorales (Dong et al., 2018): two bars of four voices from four kinds of noise, by two players.
+
+What a phrase is made of, as in the paper: `chords` (what all voices share, bar by bar), `style` (what all share in both
+bars), `melody` (a voice's own, bar by bar), `groove` (a voice's own in both bars). A generator of bars for every voice
+is given all four.
+
+How it writes here, so that a small network learns it in minutes: the chords say at every eighth how welcome each of the
+twelve pitch classes is, the same for all voices; a voice says which keys and rests it would like, and where it begins
+something new. It takes the key that is wanted most, and holds it until it begins again: rests and held notes are
+decisions of their own. Decisions are hard, their gradient is that of the softmax behind them (straight-through). The
+piece is then moved to one of the twelve keys that keep the voices in their ranges, as the chorales are in training.
+
+The critic hears, beside the notes, what a musician would: the intervals between every two voices and the steps of each
+voice. It learns by the Wasserstein distance with a gradient penalty (Gulrajani et al., 2017); the generator also makes
+the critic's mean impression of its phrases that of real ones (feature matching, Salimans et al., 2016), and plays with
+the running mean of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from ritornello.config import Config as Settings
+from ritornello.data.rolls import KEYS, RollBatch
+from ritornello.layers.ema import Ema
+from ritornello.models.base import Controls as Wishes
+from ritornello.models.base import RollModel
+from ritornello.representations.base import HELD, ONSET, SILENT, Roll
+from ritornello.sampling.noise import Noise
+
+BARS, STEPS, VOICES = 2, 16, 4  # of a phrase, of a bar
+WINDOW = BARS * STEPS
+RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))  # lowest and highest key of soprano, alto, tenor, bass
+PAIRS = tuple((a, b) for a in range(VOICES) for b in range(a + 1, VOICES))
+
+
+class Config(Settings):
+    """Sizes and the weights of the losses."""
+
+    lowest: int = Field(24, ge=0, le=44)
+    """The lowest of the keys."""
+    keys: int = Field(84, ge=60, le=128)
+    latent: int = Field(32, ge=1)
+    """Numbers in each piece of noise."""
+    hidden: int = 144
+    """Width of the generator."""
+    channels: int = 128
+    """Width of the critic."""
+    penalty: float = 10.0
+    """Weight of the gradient penalty."""
+    matching: float = 1.0
+    """Weight of feature matching."""
+    decay: float = Field(0.99, ge=0, lt=1)
+    """Of the running mean of the generator's weights."""
+
+
+class Controls(Wishes):
+    """A piece of phrases of two bars each."""
+
+    phrases: int = Field(4, ge=1, le=64)
+    """How many, one after another."""
+    tries: int = Field(8, ge=1, le=256)
+    """Of so many drafts of a phrase the one is kept that suits the critic best, with the bar before it."""
+    change: Literal["chords", "style", "melody", "groove"] | None = None
+    """Draw this kind of noise anew and keep the others: a variation of what the same seed gives without it."""
+    voice: Literal["soprano", "alto", "tenor", "bass"] | None = None
+    """Change the melody or groove of this voice only."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a phrase is made of."""
+
+    chords: Float[Tensor, "batch latent"]
+    style: Float[Tensor, "batch latent"]
+    melody: Float[Tensor, "batch voices latent"]
+    groove: Float[Tensor, "batch voices latent"]
+
+    @staticmethod
+    def of(numbers: Float[Tensor, "batch numbers"], latent: int) -> Latents:
+        """From `Latents.size` numbers each."""
+        chords, style, melody, groove = numbers.split([latent, latent, VOICES * latent, VOICES * latent], dim=-1)
+        return Latents(chords, style, *(z.unflatten(-1, (VOICES, latent)) for z in (melody, groove)))
+
+    @staticmethod
+    def size(latent: int) -> int:
+        return latent * (2 + 2 * VOICES)
+
+    def changed(self, kind: str, other: Latents, voice: int | None = None) -> Latents:
+        """With one kind of noise, or one voice's, taken from other latents."""
+        new = getattr(other, kind)
+        if voice is not None and kind in ("melody", "groove"):
+            here = torch.arange(VOICES, device=new.device)[:, None] == voice
+            new = torch.where(here, new, getattr(self, kind))
+        return replace(self, **{kind: new})
+
+    def __len__(self) -> int:
+        return len(self.chords)
+
+    def __getitem__(self, rows: Tensor) -> Latents:
+        return Latents(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Two bars as the players see them."""
+
+    keys: Float[Tensor, "batch voices steps keys_and_rest"]
+    """1 for the key that sounds, or for the rest, which is the last place; held notes too."""
+    onsets: Float[Tensor, "batch voices steps"]
+    """1 where a note or rest begins."""
+
+    def mix(self, other: Phrase, share: Tensor) -> Phrase:
+        return Phrase(
+            torch.lerp(self.keys, other.keys, share[:, None, None, None]),
+            torch.lerp(self.onsets, other.onsets, share[:, None, None]),
+        )
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of `hard` with the gradient of `soft`."""
+    return hard + soft - soft.detach()
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for into, out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(into, out), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers[:-1])
+
+
+class Generator(nn.Module):
+    """Four kinds of noise → a phrase."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        z, hidden, keys = config.latent, config.hidden, config.keys
+        self.chords_in_time = mlp(z, hidden // 2, BARS * z)  # the paper's temporal networks: a latent for every bar
+        self.melody_in_time = nn.ModuleList(mlp(z, hidden // 2, BARS * z) for _ in range(VOICES))
+        self.harmony = mlp(2 * z, hidden, STEPS // 2 * 12)
+        self.bar = nn.ModuleList(mlp(4 * z, hidden, hidden) for _ in range(VOICES))
+        self.wishes = nn.ModuleList(nn.Linear(hidden, STEPS * (keys + 1)) for _ in range(VOICES))
+        self.rhythm = nn.ModuleList(nn.Linear(hidden, STEPS) for _ in range(VOICES))
+        self._begin_like_a_chorale()
+
+    def _begin_like_a_chorale(self) -> None:
+        """Quarters in the middle of each voice's range: what is left to learn is music."""
+        keys = torch.arange(self.config.keys) + self.config.lowest
+        for (low, high), wishes, rhythm in zip(RANGES, self.wishes, self.rhythm, strict=True):
+            assert isinstance(wishes, nn.Linear)
+            assert isinstance(rhythm, nn.Linear)
+            middle = -((keys - (low + high) / 2) ** 2) / 18
+            with torch.no_grad():
+                wishes.bias.view(STEPS, -1).copy_(torch.cat([middle, torch.tensor([-6.0])]))
+                wishes.weight.mul_(4)
+                rhythm.bias.copy_(torch.where(torch.arange(STEPS) % 4 == 0, 1.5, -1.5))
+        last = self.harmony[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(6)
+
+    def forward(self, latents: Latents) -> Phrase:
+        z = self.config.latent
+        chords = self.chords_in_time(latents.chords).unflatten(-1, (BARS, z))
+        style = latents.style[:, None].expand_as(chords)
+        welcome = self.harmony(torch.cat([chords, style], -1)).view(len(latents), BARS * STEPS // 2, 12)
+        classes = (torch.arange(self.config.keys, device=welcome.device) + self.config.lowest) % 12
+        welcome = F.pad(welcome.repeat_interleave(2, 1)[..., classes], (0, 1))  # batch, steps, keys and rest
+        wishes, begins = [], []
+        for voice in range(VOICES):
+            melody = self.melody_in_time[voice](latents.melody[:, voice]).view_as(chords)
+            groove = latents.groove[:, None, voice].expand_as(chords)
+            bar = F.leaky_relu(self.bar[voice](torch.cat([chords, style, melody, groove], -1)), 0.2)
+            wishes.append(self.wishes[voice](bar).view(len(latents), WINDOW, -1) + welcome)
+            begins.append(self.rhythm[voice](bar).flatten(1))
+        return self._decide(torch.stack(wishes, 1), torch.stack(begins, 1))
+
+    def _decide(self, wishes: Tensor, begins: Tensor) -> Phrase:
+        soft = wishes.softmax(-1)
+        new = straight_through(F.one_hot(wishes.argmax(-1), wishes.shape[-1]).float(), soft)
+        onsets = straight_through((begins > 0).float(), begins.sigmoid())
+        onsets = torch.cat([torch.ones_like(onsets[..., :1]), onsets[..., 1:]], -1)
+        sounding = [new[:, :, 0]]
+        for step in range(1, WINDOW):
+            begun = onsets[:, :, step, None]
+            sounding.append(begun * new[:, :, step] + (1 - begun) * sounding[-1])
+        return Phrase(torch.stack(sounding, 2), onsets)
+
+
+class Critic(nn.Module):
+    """A phrase → how real it sounds. It hears eighth by eighth."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        keys, channels, steps = config.keys + 1, config.channels, WINDOW // 2
+        heard = 2 * VOICES * (keys + 1) + 12 * len(PAIRS) + VOICES * 14
+        self.ear = nn.Linear(heard, channels // 2)
+        self.place = nn.Parameter(torch.randn(steps, channels // 2) * 0.1)
+        self.time = nn.Sequential(
+            nn.Conv1d(channels // 2, channels, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(channels, channels, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(channels, channels, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(channels * steps // 4, channels),
+            nn.LeakyReLU(0.2),
+        )
+        self.verdict = nn.Linear(channels, 1)
+        octaves = torch.arange(config.keys) + config.lowest
+        self.register_buffer("heights", octaves[:, None] / 12, persistent=False)
+        self.register_buffer("classes", F.one_hot(octaves % 12, 12).float(), persistent=False)
+        self.register_buffer("turn", (torch.arange(12)[:, None] + torch.arange(12)) % 12, persistent=False)
+
+    heights: Tensor
+    classes: Tensor
+    turn: Tensor
+
+    def impression(self, phrase: Phrase) -> tuple[Float[Tensor, "batch channels"], Float[Tensor, "batch heard"]]:
+        """What the verdict is made from, and the intervals and steps in the mean over time."""
+        keys, onsets = phrase.keys, phrase.onsets
+        eighths = keys[:, :, ::2, :-1]
+        chroma = eighths @ self.classes  # batch, voices, eighths, 12
+        turned = chroma[..., self.turn]  # ..., interval, class: the class that lies the interval above
+        between = torch.stack([(turned[:, a] * chroma[:, b, :, None]).sum(-1) for a, b in PAIRS], 1)
+        steps = (turned[:, :, :-1] * chroma[:, :, 1:, None]).sum(-1)  # ..., eighths - 1, 12: upwards, octaves apart alike
+        moved = (eighths @ self.heights).diff(dim=2)  # octaves up
+        steps = F.pad(torch.cat([steps, moved, moved.abs()], -1), (0, 0, 1, 0))
+        notes = torch.cat([keys, onsets[..., None]], -1).unflatten(2, (-1, 2)).transpose(2, 3)
+        heard = [x.movedim(-2, 1).flatten(2) for x in (notes, between, steps)]
+        x = F.leaky_relu(self.ear(torch.cat(heard, -1)) + self.place, 0.2)
+        return self.time(x.transpose(1, 2)), torch.cat(heard[1:], -1).mean(1)
+
+    def forward(self, phrase: Phrase) -> Float[Tensor, " batch"]:
+        return self.verdict(self.impression(phrase)[0]).squeeze(-1)
+
+
+class Model(RollModel):
+    """The two players."""
+
+    players: ClassVar[dict[str, int]] = {"critic": 5, "generator": 1}
+    window = WINDOW
+    bar = STEPS
+
+    def __init__(self, config: Config, tracks: int) -> None:
+        super().__init__()
+        if tracks != VOICES:
+            raise ValueError(f"a MuseGAN of chorales has {VOICES} voices, not {tracks}")
+        self.config = config
+        self.generator = Generator(config)
+        self.critic = Critic(config)
+        self.mean = Ema(self.generator, config.decay)
+
+    # ---- learning ----------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: RollBatch, step: int = 0, player: str = "generator") -> dict[str, Tensor]:
+        """The critic: mean verdict on what is made less that on what is real, and the penalty. "gap" is that difference
+        the other way round, an estimate of the Wasserstein distance. The generator: to please, and to match."""
+        real = self.hear(batch)
+        self.critic.requires_grad_(player == "critic")
+        if player == "critic":
+            with torch.no_grad():
+                fake = self.draw(len(batch), batch.cells.device)
+            gap = self.critic(real).mean() - self.critic(fake).mean()
+            penalty = self._penalty(real, fake)
+            return {"loss": self.config.penalty * penalty - gap, "gap": gap, "penalty": penalty}
+        fake = self.draw(len(batch), batch.cells.device)
+        seen, heard = self.critic.impression(fake)
+        with torch.no_grad():
+            real_seen, real_heard = self.critic.impression(real)
+        please = -self.critic.verdict(seen).mean()
+        match = (seen.mean(0) - real_seen.mean(0)).square().sum() + (heard.mean(0) - real_heard.mean(0)).square().sum()
+        return {"loss": please + self.config.matching * match, "match": match}
+
+    def _penalty(self, real: Phrase, fake: Phrase) -> Tensor:
+        """How far the critic's slope between real and made phrases is from 1."""
+        mixed = real.mix(fake, torch.rand(len(real.keys), device=real.keys.device))
+        keys, onsets = mixed.keys.requires_grad_(), mixed.onsets.requires_grad_()
+        verdict = self.critic(Phrase(keys, onsets)).sum()
+        slopes = torch.autograd.grad(verdict, (keys, onsets), create_graph=True)
+        norm = sum(slope.flatten(1).square().sum(1) for slope in slopes)
+        assert isinstance(norm, Tensor)
+        return ((norm + 1e-12).sqrt() - 1).square().mean()
+
+    def after(self, step: int) -> None:
+        self.mean.update(self.generator)
+
+    @torch.no_grad()
+    def measure(self, batch: RollBatch) -> dict[str, Tensor]:
+        """The critic's gap on held-out phrases: for it, and not for the training ones, the critic was never tuned."""
+        fake = self.draw(len(batch), batch.cells.device, mean=True)
+        return {"gap": self.critic(self.hear(batch)).mean() - self.critic(fake).mean()}
+
+    def hear(self, batch: RollBatch) -> Phrase:
+        """Real phrases. What sounds on at the first step begins there."""
+        cells = batch.cells[..., self.config.lowest : self.config.lowest + self.config.keys]
+        sounding = (cells != SILENT).float()
+        rest = 1 - sounding.amax(-1, keepdim=True)
+        onsets = (cells == ONSET).any(-1).float()
+        onsets[..., 0] = 1
+        onsets[..., 1:] += rest[..., 1:, 0] * (1 - rest[..., :-1, 0])  # a rest begins where a note ends
+        return Phrase(torch.cat([sounding, rest], -1), onsets)
+
+    def draw(self, count: int, device: torch.device, mean: bool = False) -> Phrase:
+        """So many phrases, each in one of the keys that keep its voices in their ranges."""
+        latents = Latents.of(torch.randn(count, Latents.size(self.config.latent), device=device), self.config.latent)
+        phrase = (self.mean.mean if mean else self.generator)(latents)
+        return self.shifted(phrase, self.shift_of(phrase.keys, torch.rand(count, device=device)))
+
+    def shift_of(self, keys: Tensor, choice: Float[Tensor, " batch"]) -> Tensor:
+        """Semitones for each piece, int64[batch], drawn by numbers in [0, 1) from those that keep it in range."""
+        used = keys[..., :-1].detach().amax(2) > 0.5  # batch, voices, keys
+        low = used.int().argmax(-1) + self.config.lowest
+        high = self.config.keys - 1 - used.flip(-1).int().argmax(-1) + self.config.lowest
+        limits = torch.tensor(RANGES, device=keys.device)
+        silent = ~used.any(-1)
+        down = (limits[:, 0] - low).masked_fill(silent, -127).amax(1).clamp(min=KEYS[0])
+        up = (limits[:, 1] - high).masked_fill(silent, 127).amin(1).clamp(max=KEYS[-1])
+        middle = (down + up) // 2  # where nothing fits: what fits best
+        down, up = torch.where(down > up, middle, down), torch.where(down > up, middle, up)
+        return down + ((up - down + 1) * choice).long()
+
+    def shifted(self, phrase: Phrase, shift: Tensor) -> Phrase:
+        """The same, so many semitones higher."""
+        count = self.config.keys
+        source = torch.arange(count, device=shift.device) - shift[:, None]  # batch, keys
+        inside = (source >= 0) & (source < count)
+        source = source.clamp(0, count - 1)[:, None, None].expand(*phrase.keys.shape[:-1], -1)
+        keys = phrase.keys[..., :-1].gather(-1, source) * inside[:, None, None]
+        return Phrase(torch.cat([keys, phrase.keys[..., -1:]], -1), phrase.onsets)
+
+    # ---- playing -----------------------------------------------------------------------------------------------------
+
+    def sample(self, controls: Controls, noise: Noise, rolls: Sequence[Roll] = ()) -> Iterator[RollBatch]:
+        """A draft after every phrase. Of `tries` phrases that one comes next which the critic likes best, by itself and
+        in the two bars around the seam."""
+        piece: list[Phrase] = []
+        choice = noise.uniform()
+        for _ in range(controls.phrases):
+            tries = self.tries(controls, noise)
+            score = self.critic(tries)
+            if piece:
+                score = score + self.critic(self._seam(piece[-1], tries, controls.tries))
+            best = score.view(len(noise), controls.tries).argmax(1) + torch.arange(len(noise)) * controls.tries
+            piece.append(Phrase(tries.keys[best], tries.onsets[best]))
+            whole = Phrase(torch.cat([p.keys for p in piece], 2), torch.cat([p.onsets for p in piece], 2))
+            yield self.write(self.shifted(whole, self.shift_of(whole.keys, choice)))
+
+    def tries(self, controls: Controls, noise: Noise) -> Phrase:
+        """`tries` drafts for each row of the noise."""
+        size = Latents.size(self.config.latent)
+        first, second = (noise.normal(controls.tries, size).flatten(0, 1) for _ in range(2))
+        latents = Latents.of(first, self.config.latent)
+        if controls.change:
+            voice = ("soprano", "alto", "tenor", "bass").index(controls.voice) if controls.voice else None
+            latents = latents.changed(controls.change, Latents.of(second, self.config.latent), voice)
+        return self.mean.mean(latents)
+
+    def _seam(self, before: Phrase, tries: Phrase, each: int) -> Phrase:
+        """The last bar of what is there and the first of what may come."""
+        keys = before.keys[:, :, STEPS:].repeat_interleave(each, 0), tries.keys[:, :, :STEPS]
+        onsets = before.onsets[:, :, STEPS:].repeat_interleave(each, 0), tries.onsets[:, :, :STEPS]
+        return Phrase(torch.cat(keys, 2), torch.cat(onsets, 2))
+
+    def write(self, phrase: Phrase) -> RollBatch:
+        """Cells of what sounds."""
+        count, _, steps = phrase.onsets.shape
+        cells = torch.zeros(count, VOICES, steps, 128, dtype=torch.uint8, device=phrase.keys.device)
+        state = torch.where(phrase.onsets > 0.5, ONSET, HELD)[..., None]
+        here = slice(self.config.lowest, self.config.lowest + self.config.keys)
+        cells[..., here] = torch.where(phrase.keys[..., :-1] > 0.5, state, SILENT).to(torch.uint8)
+        bars = (torch.arange(steps, device=cells.device) // STEPS).expand(count, -1)
+        return RollBatch(cells, bars, torch.full((count,), steps, device=cells.device))
