@@ -93,6 +93,7 @@ class Model(RollModel):
             self.decoder = nn.Sequential(
                 nn.Linear(config.latent, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, cells * config.steps)
             )
+            nn.init.constant_(self.decoder[-1].bias, -4.0)  # pyright: ignore[reportArgumentType]; most cells are silent
         else:
             self.first = nn.Linear(config.latent, hidden)
             self.decoder = nn.GRU(cells + config.latent, hidden, batch_first=True)
@@ -132,6 +133,34 @@ class Model(RollModel):
         beta = self.config.beta * min(1.0, (step + 1) / max(1, self.config.warmup))
         loss = reconstruction + beta * kl.clamp(min=self.config.free_nats).sum()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum(), "bound": reconstruction + kl.sum()}
+
+    @torch.no_grad()
+    def measure(self, batch: RollBatch) -> dict[str, Tensor]:
+        """The terms of the loss, and
+
+        note_f1, frame_f1:    of the reconstruction from the mean of q(z | x): notes that begin on the right key at the
+                              right step; cells that sound
+        active_units:         dimensions whose mean varies over the windows (variance > 0.01; Burda et al., 2016)
+        silence, silence_real share of steps in which nothing sounds, in windows drawn from the prior and in real ones
+        notes, notes_real     notes a window, likewise
+        """
+        x = self.hear(batch)
+        mean, logvar = self.encode(x)
+        terms = self.loss(batch, 2**31)
+        here = slice(self.config.lowest, self.config.lowest + self.config.keys)
+        real, again = batch.cells[..., here], self.write(mean)[..., here]
+        drawn = self.write(torch.randn_like(mean))[..., here]
+        shares = {name: (~(c != 0).any(-1).any(1)).float().mean() for name, c in (("", drawn), ("_real", real))}
+        notes = {name: (c == ONSET).float().sum((1, 2, 3)).mean() for name, c in (("", drawn), ("_real", real))}
+        return {
+            **{name: terms[name] for name in ("reconstruction", "kl", "bound")},
+            "kl_a_unit": terms["kl"] / self.config.latent,
+            "active_units": (mean.var(0) > 0.01).float().sum(),
+            "note_f1": f1(again == ONSET, real == ONSET),
+            "frame_f1": f1(again != 0, real != 0),
+            **{f"silence{name}": value for name, value in shares.items()},
+            **{f"notes{name}": value for name, value in notes.items()},
+        }
 
     # ---- playing -----------------------------------------------------------------------------------------------------
 
@@ -173,6 +202,11 @@ class Model(RollModel):
             written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
             sounding = begins | goes_on
         return cells
+
+
+def f1(found: Tensor, real: Tensor) -> Tensor:
+    """Harmonic mean of precision and recall."""
+    return 2 * (found & real).sum() / (found.sum() + real.sum()).clamp(min=1)
 
 
 def between(

@@ -5,21 +5,23 @@ bars), `melody` (a voice's own, bar by bar), `groove` (a voice's own in both bar
 is given all four.
 
 How it writes here, so that a small network learns it in minutes: the chords say at every eighth how welcome each of the
-twelve pitch classes is, the same for all voices; a voice says which keys and rests it would like, and where it begins
-something new. It takes the key that is wanted most, and holds it until it begins again: rests and held notes are
-decisions of their own. Decisions are hard, their gradient is that of the softmax behind them (straight-through). The
-piece is then moved to one of the twelve keys that keep the voices in their ranges, as the chorales are in training.
+twelve pitch classes is, the same for all voices; a voice says on what line it moves, where it begins something new, and
+where it rests. It takes the key that is welcome and near its line, and holds it until it begins again: rests and held
+notes are decisions of their own. Decisions are hard, their gradient is that of the softmax behind them
+(straight-through). The piece is then moved to one of the twelve keys that keep the voices in their ranges, as the
+chorales are in training.
 
-The critic hears, beside the notes, what a musician would: the intervals between every two voices and the steps of each
-voice. It learns by the Wasserstein distance with a gradient penalty (Gulrajani et al., 2017); the generator also makes
-the critic's mean impression of its phrases that of real ones (feature matching, Salimans et al., 2016), and plays with
-the running mean of its weights.
+The critic hears, beside the notes, what a musician would: the intervals between every two voices, the chords, the steps
+of each voice, fifths and octaves in parallel. It learns by the Wasserstein distance with a gradient penalty (Gulrajani
+et al., 2017). The generator also makes what is heard the same in the mean as in real phrases (feature matching, after
+Salimans et al., 2016, with such relations as the features), and plays with the running mean of its weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -39,6 +41,7 @@ from ritornello.sampling.noise import Noise
 BARS, STEPS, VOICES = 2, 16, 4  # of a phrase, of a bar
 WINDOW = BARS * STEPS
 RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))  # lowest and highest key of soprano, alto, tenor, bass
+CHORDS = ((0, 4, 7), (0, 3, 7), (0, 3, 6), (0, 4, 7, 10), (0, 3, 7, 10), (0, 4, 7, 11), (0, 3, 6, 10))
 PAIRS = tuple((a, b) for a in range(VOICES) for b in range(a + 1, VOICES))
 
 
@@ -56,7 +59,7 @@ class Config(Settings):
     """Width of the critic."""
     penalty: float = 10.0
     """Weight of the gradient penalty."""
-    matching: float = 1.0
+    matching: float = 3.0
     """Weight of feature matching."""
     decay: float = Field(0.99, ge=0, lt=1)
     """Of the running mean of the generator's weights."""
@@ -132,7 +135,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
 def mlp(*widths: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for into, out in zip(widths[:-1], widths[1:], strict=True):
+    for into, out in pairwise(widths):
         layers += [nn.Linear(into, out), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers[:-1])
 
@@ -143,46 +146,49 @@ class Generator(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        z, hidden, keys = config.latent, config.hidden, config.keys
-        self.chords_in_time = mlp(z, hidden // 2, BARS * z)  # the paper's temporal networks: a latent for every bar
-        self.melody_in_time = nn.ModuleList(mlp(z, hidden // 2, BARS * z) for _ in range(VOICES))
-        self.harmony = mlp(2 * z, hidden, STEPS // 2 * 12)
-        self.bar = nn.ModuleList(mlp(4 * z, hidden, hidden) for _ in range(VOICES))
-        self.wishes = nn.ModuleList(nn.Linear(hidden, STEPS * (keys + 1)) for _ in range(VOICES))
-        self.rhythm = nn.ModuleList(nn.Linear(hidden, STEPS) for _ in range(VOICES))
+        z, hidden = config.latent, config.hidden
+        self.chords_in_time = mlp(z, hidden, BARS * z)  # the paper's temporal networks: a latent for every bar
+        self.melody_in_time = nn.ModuleList(mlp(z, hidden, BARS * z) for _ in range(VOICES))
+        self.harmony = mlp(2 * z, hidden, hidden, STEPS // 2 * 12)
+        self.bar = nn.ModuleList(mlp(4 * z, hidden, hidden, STEPS // 4 + 2 * STEPS) for _ in range(VOICES))
+        self.nearness = nn.Parameter(torch.full((VOICES, 1, 1), 0.1))
         self._begin_like_a_chorale()
 
     def _begin_like_a_chorale(self) -> None:
-        """Quarters in the middle of each voice's range: what is left to learn is music."""
+        """Quarters, on lines in the middle of each voice's range: what is left to learn is music."""
         keys = torch.arange(self.config.keys) + self.config.lowest
-        for (low, high), wishes, rhythm in zip(RANGES, self.wishes, self.rhythm, strict=True):
-            assert isinstance(wishes, nn.Linear)
-            assert isinstance(rhythm, nn.Linear)
-            middle = -((keys - (low + high) / 2) ** 2) / 18
-            with torch.no_grad():
-                wishes.bias.view(STEPS, -1).copy_(torch.cat([middle, torch.tensor([-6.0])]))
-                wishes.weight.mul_(4)
-                rhythm.bias.copy_(torch.where(torch.arange(STEPS) % 4 == 0, 1.5, -1.5))
-        last = self.harmony[-1]
-        assert isinstance(last, nn.Linear)
+        middles = torch.tensor([(low + high) / 2 for low, high in RANGES])
+        self.register_buffer("away", keys - middles[:, None, None], persistent=False)  # voices, 1, keys
         with torch.no_grad():
-            last.weight.mul_(6)
+            for bar in self.bar:
+                last = bar[-1]  # pyright: ignore[reportIndexIssue]
+                last.weight[: STEPS // 4] *= 20
+                last.weight[STEPS // 4 :] *= 4
+                last.bias[STEPS // 4 :] = torch.cat(
+                    [torch.where(torch.arange(STEPS) % 4 == 0, 1.5, -1.5), torch.full((STEPS,), -6.0)]
+                )
+            self.harmony[-1].weight.mul_(10)  # pyright: ignore[reportCallIssue]
+
+    away: Tensor
 
     def forward(self, latents: Latents) -> Phrase:
         z = self.config.latent
         chords = self.chords_in_time(latents.chords).unflatten(-1, (BARS, z))
         style = latents.style[:, None].expand_as(chords)
-        welcome = self.harmony(torch.cat([chords, style], -1)).view(len(latents), BARS * STEPS // 2, 12)
+        welcome = self.harmony(torch.cat([chords, style], -1)).view(len(latents), 1, WINDOW // 2, 12)
         classes = (torch.arange(self.config.keys, device=welcome.device) + self.config.lowest) % 12
-        welcome = F.pad(welcome.repeat_interleave(2, 1)[..., classes], (0, 1))  # batch, steps, keys and rest
-        wishes, begins = [], []
+        welcome = welcome.repeat_interleave(2, 2)[..., classes]  # batch, 1, steps, keys
+        lines, begins, rests = [], [], []
         for voice in range(VOICES):
             melody = self.melody_in_time[voice](latents.melody[:, voice]).view_as(chords)
             groove = latents.groove[:, None, voice].expand_as(chords)
-            bar = F.leaky_relu(self.bar[voice](torch.cat([chords, style, melody, groove], -1)), 0.2)
-            wishes.append(self.wishes[voice](bar).view(len(latents), WINDOW, -1) + welcome)
-            begins.append(self.rhythm[voice](bar).flatten(1))
-        return self._decide(torch.stack(wishes, 1), torch.stack(begins, 1))
+            bar = self.bar[voice](torch.cat([chords, style, melody, groove], -1))
+            line, begin, rest = (x.flatten(1) for x in bar.split([STEPS // 4, STEPS, STEPS], dim=-1))
+            lines.append(F.interpolate(line[:, None], WINDOW, mode="linear"))
+            begins.append(begin)
+            rests.append(rest)
+        near = -self.nearness.abs() * (self.away - torch.cat(lines, 1)[..., None]).square()
+        return self._decide(torch.cat([near + welcome, torch.stack(rests, 1)[..., None]], -1), torch.stack(begins, 1))
 
     def _decide(self, wishes: Tensor, begins: Tensor) -> Phrase:
         soft = wishes.softmax(-1)
@@ -203,8 +209,17 @@ class Critic(nn.Module):
         super().__init__()
         self.config = config
         keys, channels, steps = config.keys + 1, config.channels, WINDOW // 2
-        heard = 2 * VOICES * (keys + 1) + 12 * len(PAIRS) + VOICES * 14
-        self.ear = nn.Linear(heard, channels // 2)
+        octaves = torch.arange(config.keys) + config.lowest
+        shapes = torch.zeros(len(CHORDS), 12, 12)
+        for shape, chord in zip(shapes, CHORDS, strict=True):
+            for root in range(12):
+                shape[root, [(root + tone) % 12 for tone in chord]] = 1
+        self.register_buffer("heights", octaves[:, None] / 12, persistent=False)
+        self.register_buffer("classes", F.one_hot(octaves % 12, 12).float(), persistent=False)
+        self.register_buffer("chords", shapes.flatten(0, 1).T.contiguous(), persistent=False)
+        self.register_buffer("turn", (torch.arange(12)[:, None] + torch.arange(12)) % 12, persistent=False)
+        relations = 14 * len(PAIRS) + len(CHORDS) + VOICES * 14
+        self.ear = nn.Linear(2 * VOICES * (keys + 1) + relations, channels // 2)
         self.place = nn.Parameter(torch.randn(steps, channels // 2) * 0.1)
         self.time = nn.Sequential(
             nn.Conv1d(channels // 2, channels, 3, padding=1),
@@ -216,34 +231,33 @@ class Critic(nn.Module):
             nn.Flatten(),
             nn.Linear(channels * steps // 4, channels),
             nn.LeakyReLU(0.2),
+            nn.Linear(channels, 1),
         )
-        self.verdict = nn.Linear(channels, 1)
-        octaves = torch.arange(config.keys) + config.lowest
-        self.register_buffer("heights", octaves[:, None] / 12, persistent=False)
-        self.register_buffer("classes", F.one_hot(octaves % 12, 12).float(), persistent=False)
-        self.register_buffer("turn", (torch.arange(12)[:, None] + torch.arange(12)) % 12, persistent=False)
 
     heights: Tensor
     classes: Tensor
+    chords: Tensor
     turn: Tensor
 
-    def impression(self, phrase: Phrase) -> tuple[Float[Tensor, "batch channels"], Float[Tensor, "batch heard"]]:
-        """What the verdict is made from, and the intervals and steps in the mean over time."""
-        keys, onsets = phrase.keys, phrase.onsets
-        eighths = keys[:, :, ::2, :-1]
+    def relations(self, phrase: Phrase) -> Float[Tensor, "batch eighths relations"]:
+        """Intervals between voices, those kept in moving, chords that all voices fit in, steps of each voice."""
+        eighths = phrase.keys[:, :, ::2, :-1]
         chroma = eighths @ self.classes  # batch, voices, eighths, 12
         turned = chroma[..., self.turn]  # ..., interval, class: the class that lies the interval above
         between = torch.stack([(turned[:, a] * chroma[:, b, :, None]).sum(-1) for a, b in PAIRS], 1)
-        steps = (turned[:, :, :-1] * chroma[:, :, 1:, None]).sum(-1)  # ..., eighths - 1, 12: upwards, octaves apart alike
+        steps = (turned[:, :, :-1] * chroma[:, :, 1:, None]).sum(-1)  # ..., eighths - 1, 12: downwards
+        moves = 1 - steps[:, [a for a, _ in PAIRS], :, :1]
+        perfect = between[..., [0, 7]]
+        kept = F.pad(perfect[:, :, :-1] * perfect[:, :, 1:] * moves, (0, 0, 1, 0))
+        fits = (chroma @ self.chords).prod(1).unflatten(-1, (len(CHORDS), 12)).sum(-1, keepdim=True).transpose(1, 2)
         moved = (eighths @ self.heights).diff(dim=2)  # octaves up
         steps = F.pad(torch.cat([steps, moved, moved.abs()], -1), (0, 0, 1, 0))
-        notes = torch.cat([keys, onsets[..., None]], -1).unflatten(2, (-1, 2)).transpose(2, 3)
-        heard = [x.movedim(-2, 1).flatten(2) for x in (notes, between, steps)]
-        x = F.leaky_relu(self.ear(torch.cat(heard, -1)) + self.place, 0.2)
-        return self.time(x.transpose(1, 2)), torch.cat(heard[1:], -1).mean(1)
+        return torch.cat([x.movedim(2, 1).flatten(2) for x in (between, kept, fits, steps)], -1)
 
     def forward(self, phrase: Phrase) -> Float[Tensor, " batch"]:
-        return self.verdict(self.impression(phrase)[0]).squeeze(-1)
+        notes = torch.cat([phrase.keys, phrase.onsets[..., None]], -1).unflatten(2, (-1, 2)).movedim(2, 1).flatten(2)
+        x = F.leaky_relu(self.ear(torch.cat([notes, self.relations(phrase)], -1)) + self.place, 0.2)
+        return self.time(x.transpose(1, 2)).squeeze(-1)
 
 
 class Model(RollModel):
@@ -261,6 +275,9 @@ class Model(RollModel):
         self.generator = Generator(config)
         self.critic = Critic(config)
         self.mean = Ema(self.generator, config.decay)
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+        figures = 14 * len(PAIRS) + len(CHORDS) + VOICES * (14 + config.keys + 1 + STEPS) + 12
+        self.register_buffer("known", torch.zeros(figures))
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
@@ -275,13 +292,33 @@ class Model(RollModel):
             gap = self.critic(real).mean() - self.critic(fake).mean()
             penalty = self._penalty(real, fake)
             return {"loss": self.config.penalty * penalty - gap, "gap": gap, "penalty": penalty}
-        fake = self.draw(len(batch), batch.cells.device)
-        seen, heard = self.critic.impression(fake)
-        with torch.no_grad():
-            real_seen, real_heard = self.critic.impression(real)
-        please = -self.critic.verdict(seen).mean()
-        match = (seen.mean(0) - real_seen.mean(0)).square().sum() + (heard.mean(0) - real_heard.mean(0)).square().sum()
+        fake = self.draw(2 * len(batch), batch.cells.device)
+        please = -self.critic(fake).mean()
+        known, made = self._known(real), self.heard(fake).mean(0)
+        match = ((made - known).square() / (known.abs() + 0.01)).sum()
         return {"loss": please + self.config.matching * match, "match": match}
+
+    def heard(self, phrase: Phrase) -> Float[Tensor, "batch figures"]:
+        """What is to be the same in the mean of real phrases and of made ones: the relations of the voices, how much of
+        each interval lies between the pitch classes of the whole phrase (its scale), keys, and beginnings by beat."""
+        classes = (phrase.keys[..., :-1] @ self.critic.classes).mean((1, 2))
+        scale = 4 * (classes[:, self.critic.turn] * classes[:, None]).sum(-1)
+        onsets = phrase.onsets.unflatten(-1, (BARS, STEPS)).mean(2)
+        return torch.cat(
+            [self.critic.relations(phrase).mean(1), scale, phrase.keys.mean(2).flatten(1), onsets.flatten(1)], -1
+        )
+
+    @torch.no_grad()
+    def _known(self, real: Phrase) -> Float[Tensor, " figures"]:
+        """The mean of what is heard in real phrases, over the batches so far (the last hundred or so)."""
+        heard = self.heard(real).mean(0)
+        if self.training:
+            self.batches += 1
+            self.known.lerp_(heard, max(1 / int(self.batches), 0.01))
+        return self.known if self.training else heard
+
+    known: Tensor
+    batches: Tensor
 
     def _penalty(self, real: Phrase, fake: Phrase) -> Tensor:
         """How far the critic's slope between real and made phrases is from 1."""
