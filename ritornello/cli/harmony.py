@@ -1,4 +1,4 @@
-"""Chorales side by side: Bach's held-out ones, a run's own, and any folders of MIDI. A part of `ritornello evaluate`."""
+"""Chorales side by side: Bach's held-out ones, a run's own, any folders of MIDI. A part of `ritornello evaluate`."""
 
 from __future__ import annotations
 

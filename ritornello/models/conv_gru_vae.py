@@ -145,7 +145,7 @@ class Model(RollModel):
         notes, notes_real     notes a window, likewise
         """
         x = self.hear(batch)
-        mean, logvar = self.encode(x)
+        mean, _ = self.encode(x)
         terms = self.loss(batch, 2**31)
         here = slice(self.config.lowest, self.config.lowest + self.config.keys)
         real, again = batch.cells[..., here], self.write(mean)[..., here]
