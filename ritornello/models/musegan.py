@@ -231,7 +231,7 @@ class Critic(nn.Module):
             nn.Flatten(),
             nn.Linear(channels * steps // 4, channels),
             nn.LeakyReLU(0.2),
-            nn.Linear(channels, 1),
+            nn.Linear(channels, 1, bias=False),  # only differences of verdicts count
         )
 
     heights: Tensor
