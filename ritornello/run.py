@@ -61,6 +61,8 @@ class DataConfig(Config):
     """What the lengths in train.stages are counted in; crops of bars are never cut inside one."""
     transpose: int = Field(0, ge=0, le=11)
     """Crops of bars are shifted by up to so many semitones up or down, drawn evenly from the shifts that fit."""
+    twelve_keys: bool = True
+    """Of piano rolls: learn from every window in each of the twelve keys that keep its tracks in their ranges."""
     validation_songs: int = 32
     """Of piano rolls: windows."""
     validation_tokens: int = 5120
@@ -351,7 +353,7 @@ def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: in
             raise ConfigError(
                 f"train.stages: a {run.config.family} takes windows of {model.window} steps, not {length}."
             )
-        return Windows(dataset, length, size, model.bar, model.hop, seed=seed, rank=rank, world_size=world)
+        return Windows(dataset, length, size, model.bar, model.hop, run.config.data.twelve_keys, seed, rank, world)
 
     stages = {first: stage(first, length, size) for first, length, size in run.config.train.stages}
 

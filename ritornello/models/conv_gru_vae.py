@@ -42,13 +42,16 @@ class Config(Settings):
     """The lowest key that is heard."""
     keys: int = Field(48, ge=12, le=128)
     latent: int = Field(64, ge=1)
-    hidden: int = 256
+    hidden: int = 96
+    """Of the encoder's GRU, each way."""
     channels: int = 128
+    wide: int = 384
+    """Of the decoder."""
     decoder: Literal["mlp", "gru"] = "mlp"
-    beta: float = 1.0
+    beta: float = 0.5
     warmup: int = 1000
     """Steps in which β rises to its value."""
-    free_nats: float = 0.05
+    free_nats: float = 0.5
     """τ, nats a dimension."""
 
 
@@ -88,16 +91,16 @@ class Model(RollModel):
             nn.ReLU(),
         )
         self.encoder = nn.GRU(config.channels, hidden, batch_first=True, bidirectional=True)
-        self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
+        self.posterior = nn.Linear(2 * hidden * config.steps, 2 * config.latent)
         if config.decoder == "mlp":
             self.decoder = nn.Sequential(
-                nn.Linear(config.latent, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, cells * config.steps)
+                nn.Linear(config.latent, config.wide), nn.ReLU(), nn.Linear(config.wide, cells * config.steps)
             )
             nn.init.constant_(self.decoder[-1].bias, -4.0)  # pyright: ignore[reportArgumentType]; most cells are silent
         else:
-            self.first = nn.Linear(config.latent, hidden)
-            self.decoder = nn.GRU(cells + config.latent, hidden, batch_first=True)
-            self.head = nn.Linear(hidden, cells)
+            self.first = nn.Linear(config.latent, config.wide)
+            self.decoder = nn.GRU(cells + config.latent, config.wide, batch_first=True)
+            self.head = nn.Linear(config.wide, cells)
 
     # ---- what is heard, and what it tells ----------------------------------------------------------------------------
 
@@ -109,8 +112,8 @@ class Model(RollModel):
 
     def encode(self, x: Cells) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean and log-variance of q(z | x)."""
-        _, last = self.encoder(self.convolutions(x).transpose(1, 2))
-        mean, logvar = self.posterior(last.transpose(0, 1).flatten(1)).chunk(2, dim=-1)
+        heard, _ = self.encoder(self.convolutions(x).transpose(1, 2))
+        mean, logvar = self.posterior(heard.flatten(1)).chunk(2, dim=-1)
         return mean, logvar
 
     def decode(self, z: Float[Tensor, "batch latent"], x: Cells | None = None) -> Cells:
