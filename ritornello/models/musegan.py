@@ -128,6 +128,12 @@ class Phrase:
         )
 
 
+def differing(one: Phrase, other: Phrase) -> tuple[Tensor, Tensor]:
+    """1 where two phrases have another key or rest, and where only one begins something: [batch, voices, steps]."""
+    keys = (one.keys.argmax(-1) != other.keys.argmax(-1)).float()
+    return keys, ((one.onsets > 0.5) != (other.onsets > 0.5)).float()
+
+
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """The value of `hard` with the gradient of `soft`."""
     return hard + soft - soft.detach()
@@ -335,9 +341,29 @@ class Model(RollModel):
 
     @torch.no_grad()
     def measure(self, batch: RollBatch) -> dict[str, Tensor]:
-        """The critic's gap on held-out phrases: for it, and not for the training ones, the critic was never tuned."""
-        fake = self.draw(len(batch), batch.cells.device, mean=True)
-        return {"gap": self.critic(self.hear(batch)).mean() - self.critic(fake).mean()}
+        """gap: the critic's, on held-out phrases, which it was never tuned on.
+        alike, alike_real: share of cells that two phrases have in common.
+        For each kind of noise, when it alone is drawn anew (melody and groove: the alto's alone): the share of cells of
+        these voices with another key, and of those where only one of the two phrases begins something; alone_melody,
+        alone_groove: the share of cells with another key in the other three voices."""
+        device, size, latent = batch.cells.device, Latents.size(self.config.latent), self.config.latent
+        real, play = self.hear(batch), self.mean.mean
+        first, other = (Latents.of(torch.randn(len(batch), size, device=device), latent) for _ in range(2))
+        made = play(first)
+        figures = {
+            "gap": self.critic(real).mean() - self.critic(self.draw(len(batch), device, mean=True)).mean(),
+            "alike": 1 - differing(made, Phrase(made.keys.roll(1, 0), made.onsets.roll(1, 0)))[0].mean(),
+            "alike_real": 1 - differing(real, Phrase(real.keys.roll(1, 0), real.onsets.roll(1, 0)))[0].mean(),
+        }
+        for kind in ("chords", "style", "melody", "groove"):
+            alto = 1 if kind in ("melody", "groove") else None
+            keys, onsets = differing(made, play(first.changed(kind, other, alto)))
+            own = keys if alto is None else keys[:, alto]
+            figures[f"{kind}_moves_keys"] = own.mean()
+            figures[f"{kind}_moves_onsets"] = (onsets if alto is None else onsets[:, alto]).mean()
+            if alto is not None:
+                figures[f"alone_{kind}"] = keys[:, [v for v in range(VOICES) if v != alto]].mean()
+        return figures
 
     def hear(self, batch: RollBatch) -> Phrase:
         """Real phrases. What sounds on at the first step begins there."""
