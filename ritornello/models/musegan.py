@@ -70,7 +70,7 @@ class Controls(Wishes):
 
     phrases: int = Field(4, ge=1, le=64)
     """How many, one after another."""
-    tries: int = Field(8, ge=1, le=256)
+    tries: int = Field(1, ge=1, le=256)
     """Of so many drafts of a phrase the one is kept that suits the critic best, with the bar before it."""
     change: Literal["chords", "style", "melody", "groove"] | None = None
     """Draw this kind of noise anew and keep the others: a variation of what the same seed gives without it."""
