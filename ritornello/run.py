@@ -61,6 +61,8 @@ class DataConfig(Config):
     """What the lengths in train.stages are counted in; crops of bars are never cut inside one."""
     transpose: int = Field(0, ge=0, le=11)
     """Crops of bars are shifted by up to so many semitones up or down, drawn evenly from the shifts that fit."""
+    twelve_keys: bool = True
+    """Of piano rolls: learn from every window in each of the twelve keys that keep its tracks in their ranges."""
     validation_songs: int = 32
     """Of piano rolls: windows."""
     validation_tokens: int = 5120
@@ -283,23 +285,27 @@ def validate(run: Run, dataset: TokenDataset | RollDataset, device: str = "cpu")
     """On the validation songs: mean nats a token, from their start, cut at `validation_tokens`; or what the model
     measures on windows of piano rolls."""
     run.model.eval()
-    measured = (_measure if isinstance(dataset, RollDataset) else _nats)(run, dataset, device)
+    if isinstance(dataset, RollDataset):
+        found = measure_rolls(run, dataset, device, run.config.data.validation_songs)
+        measured = {f"valid_{name}": value for name, value in found.items()}
+    else:
+        measured = _nats(run, dataset, device)
     run.model.train()
     return measured
 
 
-def _measure(run: Run, dataset: Any, device: str) -> dict[str, float]:
+def measure_rolls(run: Run, dataset: RollDataset, device: str = "cpu", windows: int | None = None) -> dict[str, float]:
+    """What a model of piano rolls measures on so many windows, spread over a dataset, or on all."""
     model, steps = run.player, run.config.train.stages[-1][1]
-    windows = spread(dataset, steps, run.config.data.validation_songs, model.bar, model.hop)
-    if not windows:
+    rolls = spread(dataset, steps, windows, model.bar, model.hop)
+    if not rolls:
         return {}
     torch.manual_seed(0)
-    measured = model.measure(collate_rolls(windows).to(device))
-    return {f"valid_{name}": float(value) for name, value in measured.items()}
+    return {name: float(value) for name, value in model.measure(collate_rolls(rolls).to(device)).items()}
 
 
 @torch.no_grad()
-def _nats(run: Run, dataset: Any, device: str) -> dict[str, float]:
+def _nats(run: Run, dataset: TokenDataset, device: str) -> dict[str, float]:
     data, total, tokens = run.config.data, 0.0, 0
     for songs in whole_songs(dataset, 16_384, data.validation_tokens, data.validation_songs):
         batch = collate(songs).to(device)
@@ -348,7 +354,7 @@ def _batches(run: Run, dataset: TokenDataset | RollDataset, rank: int, world: in
             raise ConfigError(
                 f"train.stages: a {run.config.family} takes windows of {model.window} steps, not {length}."
             )
-        return Windows(dataset, length, size, model.bar, model.hop, seed=seed, rank=rank, world_size=world)
+        return Windows(dataset, length, size, model.bar, model.hop, run.config.data.twelve_keys, seed, rank, world)
 
     stages = {first: stage(first, length, size) for first, length, size in run.config.train.stages}
 

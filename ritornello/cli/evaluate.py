@@ -18,6 +18,7 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ritornello.api import Player, load
+from ritornello.cli.harmony import WIDTH, show, side_by_side
 from ritornello.data.corpora import find, open_corpus
 from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
@@ -33,10 +34,10 @@ from ritornello.evaluate.restyle import tables as restyle_tables
 from ritornello.generate import Request
 from ritornello.music.score import Score
 from ritornello.representations.base import Tokens
+from ritornello.representations.pianoroll import PianoRoll
 from ritornello.restyle import Manner
 
 Item = TypeVar("Item")
-WIDTH = 150  # columns of tables that go to a file
 MOST = 12  # files left out that are named on the terminal
 
 
@@ -44,7 +45,7 @@ def main(
     files: Annotated[tuple[str, ...], arg(metavar="PATTERN|FOLDER")] = (),
     reference: Annotated[str | None, arg(metavar="CORPUS|FOLDER")] = None,
     run: Annotated[str | None, arg(metavar="NAME|FOLDER")] = None,
-    task: Literal["songs", "restyle"] = "songs",
+    task: Literal["songs", "restyle", "harmony"] = "songs",
     corpus: Annotated[str | None, arg(metavar="CORPUS")] = None,
     tokens: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     held_out: Annotated[int, arg(metavar="N")] = 100,
@@ -76,7 +77,8 @@ def main(
             folder or archive of MIDI files, or a folder that `ritornello prepare` left.
         run: a model that ships, or a run's folder; by default museformer, or musemorphose for restyling.
             With --files, only where it is given: also tell how they surprise it.
-        task: measure songs that are written, or how pieces are restyled: fidelity, diversity, control, fluency.
+        task: measure songs that are written, or how pieces are restyled: fidelity, diversity, control, fluency; or
+            harmony: how four voices go together, in held-out chorales and in what the run writes.
         corpus: where held-out songs come from: the test split of a named corpus, folder or archive. By default
             lmd_multitrack, or pop909_cl for restyling.
         tokens: the same corpus as `ritornello prepare` left it; by default it is prepared first, in tokens/.
@@ -130,6 +132,8 @@ def main(
         raise ConfigError(f"bars = {bars}: songs that are written all have one length; give one number.")
     length = lengths[0] if lengths else None
     player = load(run or "museformer", device)
+    if task == "harmony" or isinstance(player.run.representation, PianoRoll):
+        return show(side_by_side(player, (), corpus, tokens, songs, seed, device), json, md)
     folder = tokens or _prepared(corpus or "lmd_multitrack", player.run.representation.name)
     result = _of_run(player, folder, held_out, songs, length, batch, yardsticks, known, index, pictures, settings)
     _print(result, json, md, markdown, tables)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import json
 import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ritornello.data.annotated import pop909_cl
@@ -37,6 +39,7 @@ class Source:
     licence: str
     clusters: tuple[str, ...] = ("cluster",)  # columns of its manifest that tell which files are one piece of music
     family: str = ""  # corpora of one family share their clusters: POP909 and its corrected form are the same songs
+    metres: str = ""  # a file beside this one: the true metres of files that do not tell them
     held_out: dict[str, str] = field(default_factory=dict)  # cluster → split, where the choice is ours
     music: Callable[[Score], Score] | None = None  # a file's score → the music in it, where annotations stand beside it
 
@@ -47,7 +50,9 @@ SOURCES = {
     "pop909_cl": Source(
         "POP909 with metre, key and chords corrected by hand", "MIT", ("path",), "pop909", music=pop909_cl
     ),
-    "jsb_chorales": Source("four-part chorales by J. S. Bach, standard split", "music in the public domain"),
+    "jsb_chorales": Source(
+        "four-part chorales by J. S. Bach, standard split", "music in the public domain", metres="jsb_metres.json"
+    ),
     "bach_cello_suites": Source(
         "the six cello suites in two editions",
         "Mutopia: public domain, two suites CC BY-SA 3.0; Grossman: none stated",
@@ -74,6 +79,9 @@ class Entry:
     problem: str | None = None
     cluster: str | None = None  # files with the same value are the same music; None: nobody has said
     split: str | None = None  # the corpus's own split, where it has one
+    metres: tuple[
+        tuple[int, str], ...
+    ] = ()  # (sixteenths from the start, metre from there on), where the file has none
 
     def without_data(self) -> Entry:
         return replace(self, data=None)
@@ -108,6 +116,13 @@ class Corpus:
             return [self._entry(name, None, None) for name in self.manifest if _is_music(name)]
         return [entry.without_data() for entry in self]
 
+    @cached_property
+    def _metres(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        if not (self.source and self.source.metres):
+            return {}
+        table = json.loads(Path(__file__).with_name(self.source.metres).read_text(encoding="utf-8"))
+        return {name: tuple((step, metre) for step, metre in changes) for name, changes in table.items()}
+
     def __len__(self) -> int:
         """Files that the manifest lists, or that a folder or zip holds; 0 where only reading it all would tell."""
         if self.manifest:
@@ -122,7 +137,7 @@ class Corpus:
         cluster = self._cluster(row)
         if split is None and cluster and self.source and self.source.held_out:
             split = self.source.held_out.get(cluster.partition(":")[2], "train")
-        return Entry(name, data, problem, cluster, split)
+        return Entry(name, data, problem, cluster, split, self._metres.get(name, ()))
 
     def _cluster(self, row: dict[str, str]) -> str | None:
         columns = self.source.clusters if self.source else ("cluster",)

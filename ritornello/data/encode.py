@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatch
 from functools import cached_property
 
 import numpy as np
 from pydantic import Field
+from symusic.core import TimeSignatureTick
 
 from ritornello.config import Config
 from ritornello.data.corpora import SOURCES, Entry
@@ -96,7 +97,7 @@ class Encoder:
         if entry.data is None:
             return Failure("cannot be read", entry.problem or "has no content")
         try:
-            score = self._music(parse(entry.data, entry.name))
+            score = self._music(rebarred(parse(entry.data, entry.name), entry.metres))
         except MusicError as error:
             return Failure("cannot be read", str(error))
         if dropped := judge(score, self.filters):
@@ -128,6 +129,16 @@ class Encoder:
 
     def __getstate__(self) -> dict[str, object]:
         return {own.name: getattr(self, own.name) for own in fields(self)}  # the rest is built anew in each worker
+
+
+def rebarred(score: Score, metres: Sequence[tuple[int, str]]) -> Score:
+    """A score with other metres: (sixteenths from the start, metre from there on); as it is where there are none."""
+    if metres:
+        score.time_signatures.clear()
+    for step, metre in metres:
+        beats, unit = (int(part) for part in metre.split("/"))
+        score.time_signatures.append(TimeSignatureTick(step * score.ticks_per_quarter // 4, beats, unit))
+    return score
 
 
 def judge(score: Score, filters: Filters) -> Failure | None:

@@ -151,7 +151,9 @@ def _key(settings: str, entries: list[Entry]) -> str:
     digest = hashlib.sha256(settings.encode())
     for entry in entries:
         content = hashlib.sha256(entry.data or b"").hexdigest()
-        digest.update(json.dumps([entry.name, content, entry.problem, entry.cluster, entry.split]).encode())
+        digest.update(
+            json.dumps([entry.name, content, entry.problem, entry.cluster, entry.split, *entry.metres]).encode()
+        )
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from ritornello.errors import ConfigError
 
 FAMILIES = {
     "conv_gru_vae": "ritornello.models.conv_gru_vae:Model",
+    "musegan": "ritornello.models.musegan:Model",
     "museformer": "ritornello.models.museformer:Museformer",
     "musemorphose": "ritornello.models.musemorphose:MuseMorphose",
     "music_transformer": "ritornello.models.music_transformer:MusicTransformer",

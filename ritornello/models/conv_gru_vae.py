@@ -42,13 +42,16 @@ class Config(Settings):
     """The lowest key that is heard."""
     keys: int = Field(48, ge=12, le=128)
     latent: int = Field(64, ge=1)
-    hidden: int = 256
+    hidden: int = 96
+    """Of the encoder's GRU, each way."""
     channels: int = 128
+    wide: int = 384
+    """Of the decoder."""
     decoder: Literal["mlp", "gru"] = "mlp"
-    beta: float = 1.0
+    beta: float = 0.5
     warmup: int = 1000
     """Steps in which β rises to its value."""
-    free_nats: float = 0.05
+    free_nats: float = 0.5
     """τ, nats a dimension."""
 
 
@@ -88,15 +91,16 @@ class Model(RollModel):
             nn.ReLU(),
         )
         self.encoder = nn.GRU(config.channels, hidden, batch_first=True, bidirectional=True)
-        self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
+        self.posterior = nn.Linear(2 * hidden * config.steps, 2 * config.latent)
         if config.decoder == "mlp":
             self.decoder = nn.Sequential(
-                nn.Linear(config.latent, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, cells * config.steps)
+                nn.Linear(config.latent, config.wide), nn.ReLU(), nn.Linear(config.wide, cells * config.steps)
             )
+            nn.init.constant_(self.decoder[-1].bias, -4.0)  # pyright: ignore[reportArgumentType]; most cells are silent
         else:
-            self.first = nn.Linear(config.latent, hidden)
-            self.decoder = nn.GRU(cells + config.latent, hidden, batch_first=True)
-            self.head = nn.Linear(hidden, cells)
+            self.first = nn.Linear(config.latent, config.wide)
+            self.decoder = nn.GRU(cells + config.latent, config.wide, batch_first=True)
+            self.head = nn.Linear(config.wide, cells)
 
     # ---- what is heard, and what it tells ----------------------------------------------------------------------------
 
@@ -108,8 +112,8 @@ class Model(RollModel):
 
     def encode(self, x: Cells) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean and log-variance of q(z | x)."""
-        _, last = self.encoder(self.convolutions(x).transpose(1, 2))
-        mean, logvar = self.posterior(last.transpose(0, 1).flatten(1)).chunk(2, dim=-1)
+        heard, _ = self.encoder(self.convolutions(x).transpose(1, 2))
+        mean, logvar = self.posterior(heard.flatten(1)).chunk(2, dim=-1)
         return mean, logvar
 
     def decode(self, z: Float[Tensor, "batch latent"], x: Cells | None = None) -> Cells:
@@ -132,6 +136,34 @@ class Model(RollModel):
         beta = self.config.beta * min(1.0, (step + 1) / max(1, self.config.warmup))
         loss = reconstruction + beta * kl.clamp(min=self.config.free_nats).sum()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum(), "bound": reconstruction + kl.sum()}
+
+    @torch.no_grad()
+    def measure(self, batch: RollBatch) -> dict[str, Tensor]:
+        """The terms of the loss, and
+
+        note_f1, frame_f1:    of the reconstruction from the mean of q(z | x): notes that begin on the right key at the
+                              right step; cells that sound
+        active_units:         dimensions whose mean varies over the windows (variance > 0.01; Burda et al., 2016)
+        silence, silence_real share of steps in which nothing sounds, in windows drawn from the prior and in real ones
+        notes, notes_real     notes a window, likewise
+        """
+        x = self.hear(batch)
+        mean, _ = self.encode(x)
+        terms = self.loss(batch, 2**31)
+        here = slice(self.config.lowest, self.config.lowest + self.config.keys)
+        real, again = batch.cells[..., here], self.write(mean)[..., here]
+        drawn = self.write(torch.randn_like(mean))[..., here]
+        shares = {name: (~(c != 0).any(-1).any(1)).float().mean() for name, c in (("", drawn), ("_real", real))}
+        notes = {name: (c == ONSET).float().sum((1, 2, 3)).mean() for name, c in (("", drawn), ("_real", real))}
+        return {
+            **{name: terms[name] for name in ("reconstruction", "kl", "bound")},
+            "kl_a_unit": terms["kl"] / self.config.latent,
+            "active_units": (mean.var(0) > 0.01).float().sum(),
+            "note_f1": f1(again == ONSET, real == ONSET),
+            "frame_f1": f1(again != 0, real != 0),
+            **{f"silence{name}": value for name, value in shares.items()},
+            **{f"notes{name}": value for name, value in notes.items()},
+        }
 
     # ---- playing -----------------------------------------------------------------------------------------------------
 
@@ -173,6 +205,11 @@ class Model(RollModel):
             written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
             sounding = begins | goes_on
         return cells
+
+
+def f1(found: Tensor, real: Tensor) -> Tensor:
+    """Harmonic mean of precision and recall."""
+    return 2 * (found & real).sum() / (found.sum() + real.sum()).clamp(min=1)
 
 
 def between(

