@@ -1,4 +1,5 @@
 # make song    a song from the shipped weights, in songs/ (installs into .venv first, once)
+# make studio  a page in the browser that writes songs while you listen
 # make test    the tests
 # make check   lint, format, types, floors
 # make deck    tiny trainings of the models of Bach's music, and a piece of each (needs the corpora: RITORNELLO_DATA)
@@ -9,10 +10,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: song test check clean
+.PHONY: song studio test check clean
 
 song: $(VENV)/ready
 	@$(BIN)/ritornello song
+
+studio: $(VENV)/ready-studio
+	@$(BIN)/ritornello studio
 
 # Small tensors on many threads only wait for each other: a process a core, a thread a process.
 test: $(VENV)/ready-dev
@@ -42,6 +46,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 		$(BIN)/python -m pip install -q uv -c constraints.txt && \
 		$(BIN)/uv pip install --python $(BIN)/python --torch-backend=auto -c constraints.txt 'torch>=2.13,<2.14' || true; fi
 	@$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/ready-studio: $(VENV)/ready
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[studio]'
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready

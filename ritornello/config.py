@@ -42,7 +42,8 @@ class Config(BaseModel, metaclass=_Sentences):
     A wrong key or value raises ConfigError, one sentence, however the object is made.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # The sentence under a setting goes into its JSON schema, for forms that are made of it
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
 
     @classmethod
     def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

@@ -105,7 +105,7 @@ class Run:
     @staticmethod
     def open(name: str | Path, device: str = "cpu") -> Run:
         """Open a pretrained run by its name, or any run by its folder. Raises RitornelloError where there is none."""
-        folder = _folder(name)
+        folder = folder_of(name)
         config = RunConfig.from_toml(folder / "config.toml")
         vocabulary = Vocabulary.from_json((folder / "vocabulary.json").read_text())
         run = Run.create(config, folder, vocabulary)
@@ -130,7 +130,7 @@ class Run:
     @property
     def wishes(self) -> type[Config]:
         """What one may ask of the model."""
-        return _wishes(self.config)
+        return wishes_for(self.config)
 
     def dataset(self, split: str) -> TokenDataset | RollDataset:
         """What it learns from, or one of the other splits."""
@@ -163,15 +163,16 @@ class Run:
 
 def wishes_of(name: str | Path) -> type[Config]:
     """What one may ask of a run, without loading its weights. Raises RitornelloError where there is none."""
-    return _wishes(RunConfig.from_toml(_folder(name) / "config.toml"))
+    return wishes_for(RunConfig.from_toml(folder_of(name) / "config.toml"))
 
 
-def _wishes(config: RunConfig) -> type[Config]:
+def wishes_for(config: RunConfig) -> type[Config]:
     """The family's own Controls, or the Request that models of tokens share."""
     return getattr(family(config.family)[0], "Controls", Request)
 
 
-def _folder(name: str | Path) -> Path:
+def folder_of(name: str | Path) -> Path:
+    """The folder of a run, by the name that it ships under or its own. Raises RitornelloError where there is none."""
     folder = PRETRAINED / str(name) if (PRETRAINED / str(name) / "config.toml").exists() else Path(name)
     if not (folder / "config.toml").exists():
         shipped = ", ".join(sorted(p.parent.name for p in PRETRAINED.glob("*/config.toml"))) or "none"

@@ -13,6 +13,7 @@ from ritornello.errors import RitornelloError
 
 VERBS = {
     "song": "a song from the shipped weights, as MIDI, sound and picture in songs/",
+    "studio": "a page in the browser that writes songs while one listens",
     "generate": "new songs, or the continuation of one's own MIDI file",
     "restyle": "a MIDI file of one's own, busier or calmer, fuller or thinner, bar by bar",
     "interpolate": "songs that lie between two MIDI files",

@@ -14,17 +14,21 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from ritornello.errors import MusicError
 from ritornello.generate import Request
+from ritornello.music.score import write_bytes
 from ritornello.song import Song
+
+SHIPPED = "museformer"
 
 
 def main(
     request: OmitArgPrefixes[Request] = Request(),  # noqa: B008, it is frozen
-    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer",
+    run: Annotated[str, arg(metavar="NAME|FOLDER")] = SHIPPED,
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.mid|FOLDER")] = Path("songs"),
     sound: FlagCreatePairsOff[bool] = False,
     picture: FlagCreatePairsOff[bool] = False,
     device: str = "cpu",
     writing: Literal["plain", "float32", "bfloat16", "int8"] = "bfloat16",
+    recipe: Annotated[Path | None, arg(metavar="FILE.json")] = None,
 ) -> None:
     """Write new songs, or the continuation of a MIDI file.
 
@@ -36,7 +40,10 @@ def main(
         picture: write a PNG too.
         device: cpu or cuda.
         writing: on a CPU, weights of this precision in a compiled step; plain: PyTorch alone, slower.
+        recipe: write the song of this recipe again, byte for byte; it settles all wishes.
     """
+    if recipe:
+        return _write_again(recipe, run, out, device)
     from ritornello.api import load
 
     last: Any = None  # a Draft, or a RollDraft
@@ -50,6 +57,21 @@ def main(
     finally:  # stopped half-way, what is written of the songs is kept
         for song in last.songs() if last and last.bars else []:
             keep(song, file_of(out, song.seed, request.count), sound, picture)
+
+
+def _write_again(path: Path, run: str, out: Path, device: str) -> None:
+    """Write a recipe's song into the file asked for, or into a folder under the recipe's name."""
+    from ritornello.recipe import read_recipe
+
+    recipe, midi = read_recipe(path), b""
+    with _progress() as progress:
+        task = progress.add_task("loading", total=recipe.bars or recipe.wishes.get("bars"))
+        for step in recipe.write(None if run == SHIPPED else run, device):
+            midi = step
+            progress.advance(task)
+    place = out if out.suffix.lower() in (".mid", ".midi") else out / f"{path.stem}.mid"
+    write_bytes(midi, place)
+    print(place)
 
 
 def main_for(flags: Sequence[str]) -> Callable[..., None]:

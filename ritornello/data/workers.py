@@ -157,7 +157,7 @@ class _Pool:
 def _work(pipe: Connection, task: Callable[[Any], Any], memory: int) -> None:
     """What a worker does until its pipe is closed, which happens also when its parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    _limit_memory(memory)
+    limit_memory(memory)
     with contextlib.suppress(EOFError, OSError):
         pipe.send("ready")
         while True:
@@ -173,7 +173,7 @@ def _work(pipe: Connection, task: Callable[[Any], Any], memory: int) -> None:
             pipe.send(result)
 
 
-def _limit_memory(size: int) -> None:
+def limit_memory(size: int) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows, and macOS may refuse
         import resource
 

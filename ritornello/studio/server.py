@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -12,8 +15,9 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from ritornello.errors import RitornelloError
+from ritornello.errors import ConfigError, RitornelloError
 from ritornello.studio.guard import Guard, refusal
+from ritornello.studio.workers import Busy
 
 STATIC = Path(__file__).parent / "static"
 MOST_BYTES = (
@@ -63,4 +67,34 @@ async def _tell(request: Request, error: Exception) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
         return refusal(422, f"{place}: {first['msg'].removeprefix('Value error, ')}.")
+    if isinstance(error, Busy):
+        return refusal(429, str(error), {"Retry-After": "5"})
     return refusal(422, str(error))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that hears this address. Raises ConfigError where that cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    ear = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ear.bind((host, port))
+    except (OSError, OverflowError) as error:
+        ear.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen at {host}, port {port}: {reason}; choose another --port.") from None
+    return ear
+
+
+def serve(app: FastAPI, ear: socket.socket) -> None:
+    """Serve until Ctrl-C."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        ws="websockets-sansio",
+        ws_max_size=2**16,  # a page sends one word
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([ear])

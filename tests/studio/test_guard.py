@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 
 from ritornello.errors import MusicError
 from ritornello.studio.server import MOST_BYTES, create_app
+from tests.studio.fakes import in_a_thread
 
 LOCAL = "http://127.0.0.1:8000"
 router = APIRouter()
@@ -101,7 +100,7 @@ def test_a_stream_over_the_limit_is_refused_before_its_end():
 
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/body", "headers": headers, "query_string": b""}
-    asyncio.run(app({**scope, "http_version": "1.1", "scheme": "http", "root_path": ""}, receive, send))
+    in_a_thread(app({**scope, "http_version": "1.1", "scheme": "http", "root_path": ""}, receive, send))
     assert told[0]["status"] == 413
     assert sum(read) <= MOST_BYTES + 2**16
 

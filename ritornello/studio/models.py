@@ -1,0 +1,58 @@
+"""What the models on this server offer to a page: their names, and the JSON schema of what one may ask of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ritornello.music.keys import Key
+from ritornello.recipe import song_wishes, weights_of, wishes_class
+from ritornello.representations import build
+from ritornello.run import RunConfig, folder_of
+
+
+def describe(name: str) -> dict[str, Any]:
+    """A model for the page: what it is, and its wishes as a JSON schema. Raises RitornelloError where there is none.
+
+    `songs` are the wishes that are MIDI files, `needs` those of them that it cannot do without; `choices` the words
+    that a wish may be, where the schema does not say.
+    """
+    folder = folder_of(name)
+    config = RunConfig.from_toml(folder / "config.toml")
+    verb = "compose"
+    schema = wishes_class(config, verb).model_json_schema()
+    songs = song_wishes(schema)
+    return {
+        "name": folder.name,
+        "title": folder.name,
+        "family": config.family,
+        "weights": weights_of(folder),
+        "about": _about(folder / "card.md"),
+        "verb": verb,
+        "schema": schema,
+        "songs": songs,
+        "needs": [wish for wish in songs if wish in schema.get("required", ())],
+        "choices": _choices(config, schema),
+    }
+
+
+def _choices(config: RunConfig, schema: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Of wishes in words, those that there are."""
+    choices = {}
+    if "key" in schema["properties"]:
+        choices["key"] = [str(Key(tonic, mode)) for mode in ("major", "minor") for tonic in range(12)]
+    if "instruments" in schema["properties"]:
+        vocabulary = build(config.representation).vocabulary
+        labels = vocabulary.labels("Instrument") if "Instrument" in vocabulary.families else []
+        if labels and all(isinstance(label, str) for label in labels):  # else General MIDI's: too many to choose among
+            choices["instruments"] = list(labels)
+    return choices
+
+
+def _about(card: Path) -> str:
+    """The first paragraph of a card."""
+    if not card.exists():
+        return ""
+    paragraphs = [text.strip() for text in card.read_text(encoding="utf-8").split("\n\n")]
+    return next((" ".join(text.split()) for text in paragraphs if text and not text.startswith("#")), "")
