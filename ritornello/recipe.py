@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import tempfile
 import warnings
 from collections import Counter
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from ritornello import __version__
 from ritornello.config import Config
@@ -153,13 +154,22 @@ class Stage:
     done: bool
 
 
+def verbs_of(config: RunConfig) -> tuple[str, ...]:
+    """What a run can do: compose, and restyle where its family has a latent of each bar."""
+    restyles = config.family == "musemorphose" and importlib.util.find_spec("ritornello.restyle")
+    return ("compose", "restyle") if restyles else ("compose",)
+
+
 def wishes_class(config: RunConfig, verb: str) -> type[Config]:
     """What one may ask of a run. Raises ConfigError for what it cannot do."""
     from ritornello.run import wishes_for
 
-    if verb != "compose":
+    if verb not in verbs_of(config):
         raise ConfigError(f"{verb}: a {config.family} cannot do that.")
-    return wishes_for(config)
+    if verb == "compose":
+        return wishes_for(config)
+    restyle: Any = importlib.import_module("ritornello.restyle")
+    return create_model("Restyle", __base__=restyle.Restyle, source=(Path, Field(description="The song.")))
 
 
 def song_wishes(schema: Mapping[str, Any]) -> list[str]:
@@ -201,6 +211,13 @@ def files(songs: Mapping[str, str], folder: Path) -> dict[str, Path]:
 
 def perform(player: Player, verb: str, wishes: Config) -> Iterator[Stage]:
     """What the model makes of the wishes, as it grows."""
+    if verb == "restyle":
+        restyler: Any = player
+        source = getattr(wishes, "source")  # noqa: B009, pyright knows only Config
+        plain = type(wishes).__bases__[0](**wishes.model_dump(exclude={"source"}))
+        for songs in restyler.restyle_drafts(source, plain):
+            yield Stage(songs, len(songs[0].after), False)
+        return
     for draft in player.drafts(wishes):
         yield Stage(draft.songs(), draft.bars, draft.done)
 

@@ -112,7 +112,7 @@ class Composer:
         found = []
         for run in self.runs.values():
             with contextlib.suppress(RitornelloError):
-                found.append(describe(run))
+                found += describe(run)
         return found
 
     def load(self, name: str) -> Any:

@@ -7,25 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from ritornello.music.keys import Key
-from ritornello.recipe import song_wishes, weights_of, wishes_class
+from ritornello.recipe import song_wishes, verbs_of, weights_of, wishes_class
 from ritornello.representations import build
 from ritornello.run import RunConfig, folder_of
 
 
-def describe(name: str) -> dict[str, Any]:
-    """A model for the page: what it is, and its wishes as a JSON schema. Raises RitornelloError where there is none.
+def describe(name: str) -> list[dict[str, Any]]:
+    """A model for the page, once for each of its verbs: what it is, and its wishes as a JSON schema.
+
+    Raises RitornelloError where there is none.
 
     `songs` are the wishes that are MIDI files, `needs` those of them that it cannot do without; `choices` the words
     that a wish may be, where the schema does not say.
     """
     folder = folder_of(name)
     config = RunConfig.from_toml(folder / "config.toml")
-    verb = "compose"
+    return [_describe(folder, config, verb) for verb in verbs_of(config)]
+
+
+def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
     schema = wishes_class(config, verb).model_json_schema()
     songs = song_wishes(schema)
     return {
         "name": folder.name,
-        "title": folder.name,
+        "title": folder.name if verb == "compose" else f"{folder.name}: {verb}",
         "family": config.family,
         "weights": weights_of(folder),
         "about": _about(folder / "card.md"),

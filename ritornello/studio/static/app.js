@@ -208,7 +208,7 @@ function lookSoon() {
 
 // ---- wishes --------------------------------------------------------------------------------------------------------
 
-const model = () => models.find((one) => one.name === $("model").value) || { schema: { properties: {} }, songs: [] };
+const model = () => models[$("model").value] || { schema: { properties: {} }, songs: [] };
 const OURS = new Set(["rhythm", "polyphony", "bars", "schedule"]); // of a restyler: drawn, not typed
 
 function showModel() {
@@ -288,7 +288,8 @@ async function compose() {
     const region = roll.region || (curves.bars().length ? [curves.bars()[0], curves.bars().at(-1) + 1] : null);
     if (region) wishes.bars = `${region[0] + 1}-${region[1]}`;
   }
-  const songs = sheet && chosen.songs.length ? { [chosen.songs[0]]: sheet } : {};
+  const slot = chosen.needs?.[0] ?? chosen.songs[0];
+  const songs = sheet && slot ? { [slot]: sheet } : {};
   player.open();
   await writing.start(chosen, wishes, songs);
 }
@@ -446,7 +447,7 @@ async function begin() {
     models = told.models;
     programs.push(...told.programs);
     if (!models.length) throw new Error("The server has no model that can be opened.");
-    $("model").replaceChildren(...models.map((one) => new Option(one.title, one.name)));
+    $("model").replaceChildren(...models.map((one, index) => new Option(one.title, index)));
     showModel();
     mixer.show();
   } catch (error) { fault("compose-error", error); }
