@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import tempfile
 import warnings
 from collections import Counter
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from ritornello import __version__
 from ritornello.config import Config
@@ -156,8 +155,7 @@ class Stage:
 
 def verbs_of(config: RunConfig) -> tuple[str, ...]:
     """What a run can do: compose, and restyle where its family has a latent of each bar."""
-    restyles = config.family == "musemorphose" and importlib.util.find_spec("ritornello.restyle")
-    return ("compose", "restyle") if restyles else ("compose",)
+    return ("compose", "restyle") if config.family == "musemorphose" else ("compose",)
 
 
 def wishes_class(config: RunConfig, verb: str) -> type[Config]:
@@ -168,8 +166,13 @@ def wishes_class(config: RunConfig, verb: str) -> type[Config]:
         raise ConfigError(f"{verb}: a {config.family} cannot do that.")
     if verb == "compose":
         return wishes_for(config)
-    restyle: Any = importlib.import_module("ritornello.restyle")
-    return create_model("Restyle", __base__=restyle.Restyle, source=(Path, Field(description="The song.")))
+    from ritornello.restyle import Restyle
+
+    class Restyling(Restyle):
+        source: Path
+        """The song."""
+
+    return Restyling
 
 
 def song_wishes(schema: Mapping[str, Any]) -> list[str]:
@@ -212,10 +215,10 @@ def files(songs: Mapping[str, str], folder: Path) -> dict[str, Path]:
 def perform(player: Player, verb: str, wishes: Config) -> Iterator[Stage]:
     """What the model makes of the wishes, as it grows."""
     if verb == "restyle":
-        restyler: Any = player
-        source = getattr(wishes, "source")  # noqa: B009, pyright knows only Config
-        plain = type(wishes).__bases__[0](**wishes.model_dump(exclude={"source"}))
-        for songs in restyler.restyle_drafts(source, plain):
+        from ritornello.restyle import Restyle
+
+        asked = wishes.model_dump()
+        for songs in player.restyle_drafts(asked.pop("source"), Restyle(**asked)):
             yield Stage(songs, len(songs[0].after), False)
         return
     for draft in player.drafts(wishes):
