@@ -88,8 +88,14 @@ class Jobs:
         self.waiting.setdefault(visitor, deque()).append(job)
         self._tell_places()
         self.wake.set()
-        asyncio.get_running_loop().call_later(CLAIM, lambda: None if job.claimed else self.cancel(job))
+        asyncio.get_running_loop().call_later(CLAIM, self._drop_unclaimed, job)
         return job
+
+    def _drop_unclaimed(self, job: Job) -> None:
+        """Nobody came for it."""
+        if not job.claimed:
+            self.by_name.pop(job.name, None)
+            self.cancel(job)
 
     def claim(self, name: str) -> Job | None:
         """The job of this name, for the one page that may follow it."""
@@ -97,6 +103,8 @@ class Jobs:
         if job is None or job.claimed:
             return None
         job.claimed = True
+        if job.ended.is_set():
+            self._forget(job)
         return job
 
     def cancel(self, job: Job) -> None:
@@ -110,7 +118,8 @@ class Jobs:
             self._tell_places()
 
     def _forget(self, job: Job) -> None:
-        self.by_name.pop(job.name, None)
+        if job.claimed:  # one that has ended is kept until its page has come for its end
+            self.by_name.pop(job.name, None)
         if not self.waiting.get(job.visitor):
             self.waiting.pop(job.visitor, None)
 

@@ -155,6 +155,17 @@ def test_a_job_that_nobody_follows_is_dropped(monkeypatch: pytest.MonkeyPatch):
     run(scene)
 
 
+def test_a_job_that_ends_before_its_page_comes_is_not_lost():
+    async def scene(jobs: Jobs) -> None:
+        job = jobs.submit("anna", b"1")
+        await asyncio.wait_for(job.ended.wait(), 20)
+        assert jobs.claim(job.name) is job
+        assert await end_of(job) == "done"
+        assert jobs.claim(job.name) is None
+
+    run(scene)
+
+
 def test_a_job_is_followed_by_one_page_only():
     async def scene(jobs: Jobs) -> None:
         job = jobs.submit("anna", FOREVER)
