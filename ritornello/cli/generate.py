@@ -64,7 +64,7 @@ def _write_again(path: Path, run: str, out: Path, device: str) -> None:
     from ritornello.recipe import read_recipe
 
     recipe, midi = read_recipe(path), b""
-    with _progress() as progress:
+    with progress_of() as progress:
         task = progress.add_task("loading", total=recipe.bars or recipe.wishes.get("bars"))
         for step in recipe.write(None if run == SHIPPED else run, device):
             midi = step
