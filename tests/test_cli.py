@@ -92,6 +92,8 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]):
         (["generate", "--bars", "0"], "bars = 0 should be greater than or equal to 1."),
         (["generate", "--key", "H flat"], "H flat"),
         (["evaluate", "--run", "nobody"], "nobody is neither"),
+        (["evaluate", "--files", "none*.mid"], "No MIDI file (.mid, .midi, .kar, .rmi) matches none*.mid."),
+        (["evaluate", "--reference", "lmd"], "--reference says what --files are held against; name the files, too."),
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
@@ -251,6 +253,28 @@ def test_from_ones_own_files_to_a_measured_run(tmp_path: Path, capsys: pytest.Ca
     assert set(told["likelihood"]) == {"small", "4-gram", "4-gram with copying"}
     assert told["songs"]["small"] == 2
     assert told["songs"]["human"] >= 1
+
+
+def test_any_files_are_measured_beside_human_songs(run: str, capsys: pytest.CaptureFixture[str]):
+    write_songs(Path("human"), 5, bars=8)
+    write_songs(Path("takes"), 2, bars=4)
+    Path("takes/broken.mid").write_bytes(b"MThd")
+    flags = ["--files", "takes/*.mid", "--reference", "human", "--workers", "1"]
+    assert main(["evaluate", *flags, "--run", run, "--json"]) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert told["songs"] == {"files": 2, "human": 2}
+    assert told["known"]["songs"] == 3
+    assert list(told["skipped"]) == ["takes/broken.mid"]
+    assert "note: left out: cannot read takes/broken.mid" in said.err
+    name = Path(run).name
+    assert list(told["likelihood"]) == [f"{name}, on the files", f"{name}, on human songs"]
+    assert {"texture", "pitch", "rhythm", "structure", "structureness", "originality"} < set(told)
+    assert Path("tokens/human-originality/00000.json").exists()
+    assert main(["evaluate", *flags, "--md"]) == 0
+    text = capsys.readouterr().out
+    assert "**Originality: what is found in 3 songs (songs of human)**" in text
+    assert "| no repetition |" in text
 
 
 # From Python

@@ -22,7 +22,7 @@ VERBS = {
     "prepare": "a folder, archive or named corpus of MIDI files into tokens on disk",
     "train": "a model, as a TOML file says",
     "reproduce": "the Museformer paper's comparison of models: its Table 1 and Figures 3 and 4",
-    "evaluate": "a run on held-out songs: perplexity, nats a note, structure",
+    "evaluate": "a run on held-out songs, or any MIDI files beside human songs: likelihood, structure, originality …",
     "listen": "a blind listening test: make one, open it to listeners, report what they said",
 }
 FAILED, STOPPED = 2, 130

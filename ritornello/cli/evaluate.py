@@ -1,9 +1,13 @@
-"""`ritornello evaluate --run museformer --json`, `ritornello evaluate --task restyle --run musemorphose --md`"""
+"""`ritornello evaluate --run museformer --json`, `ritornello evaluate --files 'some/*.mid' --reference lmd`,
+`ritornello evaluate --task restyle --run musemorphose --md`
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,12 +18,14 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ritornello.api import Player, load
-from ritornello.data.corpora import open_corpus
+from ritornello.data.corpora import find, open_corpus
 from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
-from ritornello.errors import ConfigError
+from ritornello.errors import ConfigError, MusicError
+from ritornello.evaluate.files import Measurer, Readings, Reference, measure_all, open_reference, spread
 from ritornello.evaluate.likelihood import Scorer
 from ritornello.evaluate.ngram import yardsticks as count_yardsticks
+from ritornello.evaluate.originality import Known
 from ritornello.evaluate.report import evaluate, markdown, tables
 from ritornello.evaluate.restyle import LENGTHS, evaluate_restyle
 from ritornello.evaluate.restyle import markdown as restyle_markdown
@@ -31,9 +37,12 @@ from ritornello.restyle import Manner
 
 Item = TypeVar("Item")
 WIDTH = 150  # columns of tables that go to a file
+MOST = 12  # files left out that are named on the terminal
 
 
 def main(
+    files: Annotated[tuple[str, ...], arg(metavar="PATTERN|FOLDER")] = (),
+    reference: Annotated[str | None, arg(metavar="CORPUS|FOLDER")] = None,
     run: Annotated[str | None, arg(metavar="NAME|FOLDER")] = None,
     task: Literal["songs", "restyle"] = "songs",
     corpus: Annotated[str | None, arg(metavar="CORPUS")] = None,
@@ -47,17 +56,26 @@ def main(
     insist: float | None = None,
     batch: Annotated[int, arg(metavar="N")] = 10,
     yardsticks: FlagCreatePairsOff[bool] = False,
+    representation: Annotated[str | None, arg(metavar="NAME")] = None,
+    known: Annotated[int | None, arg(metavar="N")] = None,
+    index: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     pictures: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     json: FlagCreatePairsOff[bool] = False,
     md: FlagCreatePairsOff[bool] = False,
     seed: int = 0,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] = "float32",
+    workers: Annotated[int | None, arg(metavar="N")] = None,
 ) -> None:
-    """Measure a run on songs it has not learned from: how they surprise it, and whether its own come back as they do.
+    """Measure a run on songs it has not learned from: how they surprise it, and whether its own are like them. Or, with
+    --files, measure any MIDI files in the same ways, beside human songs.
 
     Args:
+        files: measure these: files, patterns such as 'some/*.mid', folders, archives, named corpora.
+        reference: of --files: human songs to hold them against and to look for copies in: a named corpus (lmd), a
+            folder or archive of MIDI files, or a folder that `ritornello prepare` left.
         run: a model that ships, or a run's folder; by default museformer, or musemorphose for restyling.
+            With --files, only where it is given: also tell how they surprise it.
         task: measure songs that are written, or how pieces are restyled: fidelity, diversity, control, fluency.
         corpus: where held-out songs come from: the test split of a named corpus, folder or archive. By default
             lmd_multitrack, or pop909_cl for restyling.
@@ -72,20 +90,37 @@ def main(
         insist: of restyling, as in `ritornello restyle`.
         batch: songs that are written at once.
         yardsticks: measure an n-gram, and one that copies from the song, beside the run.
+        representation: of --files: hold both sides as this representation does (museformer: six instruments).
+        known: in how many songs of the training split, or of the reference, copies are looked for; 0 for all. By
+            default all that a prepared folder holds, 1,000 of a corpus of files.
+        index: where the index of those songs is kept; by default beside the tokens, or in tokens/.
         pictures: a folder for the similarity distributions (the paper's Figure 3).
         json: print JSON.
         md: print Markdown, for a model's card.
         seed: of the songs and of the bootstrap.
         device: cpu or cuda.
         precision: of the likelihood; bfloat16 is for a GPU.
+        workers: processes that read files (by default one a processor).
     """
+    workers = workers or os.cpu_count() or 1
+    if not files and (reference or representation):
+        flag = "--reference" if reference else "--representation"
+        raise MusicError(f"{flag} says what --files are held against; name the files, too.")
+    settings: dict[str, Any] = {"device": device, "precision": precision, "seed": seed}
+    if files:
+        player = load(run, device) if run else None
+        source = open_reference(reference, songs, known) if reference else None
+        told = _of_files(files, source, player, representation, index, workers, pictures, settings)
+        _print(told, json, md, markdown, tables)
+        return
     lengths = _lengths(bars)
     if task == "restyle":
         wishes = {name: value for name, value in (("guidance", guidance), ("insist", insist)) if value is not None}
         player = load(run or "musemorphose", device)
         folder = tokens or _prepared(corpus or "pop909_cl", player.run.representation.name)
         judge = None if fluency is None else load(fluency, device)
-        pieces = list(_spread(TokenDataset(folder, "test"), held_out))
+        test = TokenDataset(folder, "test")
+        pieces = [test[i] for i in spread(len(test), held_out)]
         found = _restyled(
             player, pieces, lengths or LENGTHS, variants, batch, judge, Manner(seed=seed, **wishes), device
         )
@@ -95,29 +130,8 @@ def main(
         raise ConfigError(f"bars = {bars}: songs that are written all have one length; give one number.")
     length = lengths[0] if lengths else None
     player = load(run or "museformer", device)
-    representation, name = player.run.representation, player.run.folder.name
-    folder = tokens or _prepared(corpus or "lmd_multitrack", representation.name)
-    test = TokenDataset(folder, "test")
-    scorers: dict[str, Scorer] = {name: player.run.model}  # pyright: ignore[reportAssignmentType]
-    if yardsticks:
-        train = TokenDataset(folder, "train")
-        counted = count_yardsticks([train[i].ids for i in range(len(train))], representation.vocabulary.size)
-        scorers.update(counted)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        read = progress.add_task("held-out songs read", total=min(held_out, len(test)) or None, visible=held_out > 0)
-        written = progress.add_task("songs written", total=songs or None, visible=songs > 0)
-        result = evaluate(
-            systems={name: _counted(_songs(player, songs, length, batch, seed), progress, written)} if songs else None,
-            human=(representation.decode(song) for song in _spread(test, songs)),
-            scorers=scorers if held_out else None,
-            held_out=_counted(_spread(test, held_out), progress, read),
-            vocabulary=representation.vocabulary,
-            device=device,
-            precision=precision,
-            seed=seed,
-            pictures=pictures,
-        )
+    folder = tokens or _prepared(corpus or "lmd_multitrack", player.run.representation.name)
+    result = _of_run(player, folder, held_out, songs, length, batch, yardsticks, known, index, pictures, settings)
     _print(result, json, md, markdown, tables)
 
 
@@ -161,8 +175,7 @@ def _restyled(
             f"fluency = {judge.run.folder}: it reads {judge.run.representation.name!r}, and the pieces are "
             f"in {representation.name!r}."
         )
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _progress() as progress:
         task = progress.add_task("pieces played again", total=None)
         return evaluate_restyle(
             pieces,
@@ -179,6 +192,115 @@ def _restyled(
         )
 
 
+def _of_run(
+    player: Player,
+    folder: Path,
+    held_out: int,
+    songs: int,
+    bars: int | None,
+    batch: int,
+    yardsticks: bool,
+    known: int | None,
+    index: Path | None,
+    pictures: Path | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """A run on held-out songs, and its own songs beside them."""
+    representation, name = player.run.representation, player.run.folder.name
+    test = TokenDataset(folder, "test")
+    scorers: dict[str, Scorer] = {name: player.run.model}  # pyright: ignore[reportAssignmentType]
+    if yardsticks:
+        train = TokenDataset(folder, "train")
+        counted = count_yardsticks([train[i].ids for i in range(len(train))], representation.vocabulary.size)
+        scorers.update(counted)
+    with _progress() as progress:
+        learned = _index(open_reference(folder, songs, known), None, index, 1, progress) if songs else None
+        read = progress.add_task("held-out songs read", total=min(held_out, len(test)) or None, visible=held_out > 0)
+        written = progress.add_task("songs written", total=songs or None, visible=songs > 0)
+        written_songs = _counted(_songs(player, songs, bars, batch, settings["seed"]), progress, written)
+        return evaluate(
+            systems={name: written_songs} if songs else None,
+            human=(representation.decode(test[i]) for i in spread(len(test), songs)),
+            scorers=scorers if held_out else None,
+            held_out=_counted((test[i] for i in spread(len(test), held_out)), progress, read),
+            vocabulary=representation.vocabulary,
+            known=learned,
+            pictures=pictures,
+            **settings,
+        )
+
+
+def _of_files(
+    files: tuple[str, ...],
+    reference: Reference | None,
+    player: Player | None,
+    representation: str | None,
+    index: Path | None,
+    workers: int,
+    pictures: Path | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Any files beside a reference; how they surprise a run, too, where there is one."""
+    if reference and reference.representation:
+        if representation not in (None, reference.representation):
+            raise MusicError(f"{reference.name} holds songs as {reference.representation}, not as {representation}.")
+        representation = reference.representation
+    task = Measurer(representation, player.run.representation.name if player else None)
+    with _progress() as progress:
+        bar = progress.add_task("files measured", total=None)
+        jobs = ((entry.name, entry) for entry in find(files))
+        measured = measure_all(jobs, task, workers, lambda count: progress.advance(bar, count))
+        if not measured.songs:
+            first, count = _reasons(measured.skipped)[0], len(measured.skipped)
+            raise MusicError(first if count == 1 else f"None of {count:,} files can be measured; {first}")
+        human, learned = Readings(), None
+        if reference:
+            bar = progress.add_task("human songs measured", total=reference.human_count)
+            human = measure_all(reference.human(), task, workers, lambda count: progress.advance(bar, count))
+            learned = _index(reference, representation, index, workers, progress) if reference.known_count else None
+        result = evaluate(
+            {"files": measured.songs}, human.songs, known=learned, pictures=pictures, seed=settings["seed"]
+        )
+        if player:
+            scorer: Scorer = player.run.model  # pyright: ignore[reportAssignmentType]
+            name, vocabulary = player.run.folder.name, player.run.representation.vocabulary
+            surprise = {}
+            for whose, found in (("the files", measured.tokens), ("human songs", human.tokens)):
+                if found:
+                    asked = {f"{name}, on {whose}": scorer}
+                    surprise |= evaluate(scorers=asked, held_out=found, vocabulary=vocabulary, **settings)["likelihood"]
+            result = {"likelihood": surprise} | result if surprise else result
+    notes = [f"left out: {reason}" for reason in _reasons(measured.skipped)]
+    notes += [f"left out of the likelihood: {reason}" for reason in _reasons(measured.refused)]
+    if reference and human.skipped:
+        notes.append(
+            f"{len(human.skipped):,} of {reference.human_count:,} human songs of {reference.name} are left out."
+        )
+    _tell(notes + measured.warned)
+    return result | {"skipped": measured.skipped, "human_skipped": human.skipped, "refused": measured.refused}
+
+
+def _reasons(left_out: dict[str, str]) -> list[str]:
+    """Sentences that name the file."""
+    return [reason if name in reason else f"{name}: {reason}" for name, reason in left_out.items()]
+
+
+def _tell(notes: list[str]) -> None:
+    """What was left out and mended, on stderr."""
+    for note in notes[:MOST]:
+        print(f"note: {note}", file=sys.stderr)
+    if len(notes) > MOST:
+        print(f"note: and {len(notes) - MOST:,} more; --json names them.", file=sys.stderr)
+
+
+def _index(
+    reference: Reference, representation: str | None, folder: Path | None, workers: int, progress: Progress
+) -> Known:
+    """The index of known songs, made where it is not there."""
+    bar = progress.add_task("known songs read", total=reference.known_count)
+    return reference.build(representation, folder, workers, lambda count: progress.advance(bar, count))
+
+
 def _prepared(corpus: str, representation: str) -> Path:
     """The folder of a corpus's tokens; made where it is missing or unfinished."""
     folder = Path("tokens", f"{open_corpus(corpus).name}-{representation}")
@@ -186,12 +308,6 @@ def _prepared(corpus: str, representation: str) -> Path:
         print(f"Preparing {corpus} in {folder}, once.", file=sys.stderr)
         prepare(corpus, folder, representation)
     return folder
-
-
-def _spread(dataset: TokenDataset, count: int) -> Iterator[Tokens]:
-    """`count` songs at even distances, or all where there are fewer."""
-    count = min(count, len(dataset))
-    return (dataset[i * len(dataset) // count] for i in range(count))
 
 
 def _songs(player: Player, count: int, bars: int | None, batch: int, seed: int) -> Iterator[Score]:
@@ -206,3 +322,10 @@ def _counted(items: Iterator[Item], progress: Progress, task: TaskID) -> Iterato
     for item in items:
         yield item
         progress.advance(task)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress

@@ -8,11 +8,12 @@ are looked for in the folder that RITORNELLO_DATA names (by default ../shared/da
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -61,6 +62,8 @@ SOURCES = {
     "pop1k7": Source("pop songs covered on the piano", "none stated: not for weights that are passed on"),
 }
 
+ALIASES = {"lmd": "lmd_multitrack"}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -90,23 +93,36 @@ class Corpus:
     licence: str = field(default="", repr=False)
 
     def __iter__(self) -> Iterator[Entry]:
-        for number, (name, data, problem) in enumerate(_files(self.path)):
+        return self.read()
+
+    def read(self, wanted: Container[str] | None = None) -> Iterator[Entry]:
+        """The files, or only those with wanted names."""
+        for number, (name, data, problem) in enumerate(_files(self.path, wanted)):
             if number == MAX_FILES:
                 raise MusicError(f"{self.path} holds more than {MAX_FILES:,} MIDI files; prepare it in parts.")
-            row = self.manifest.get(name, {})
-            split = row.get("split") or None
-            if split not in (None, "train", "valid", "test"):
-                raise MusicError(f"The MANIFEST.csv of {self.path} puts {name} in {split!r}: use train, valid or test.")
-            cluster = self._cluster(row)
-            if split is None and cluster and self.source and self.source.held_out:
-                split = self.source.held_out.get(cluster.partition(":")[2], "train")
-            yield Entry(name, data, problem, cluster, split)
+            yield self._entry(name, data, problem)
+
+    def listing(self) -> list[Entry]:
+        """The files without their data: what the manifest lists; without a manifest, all is read to tell."""
+        if self.manifest:
+            return [self._entry(name, None, None) for name in self.manifest if _is_music(name)]
+        return [entry.without_data() for entry in self]
 
     def __len__(self) -> int:
         """Files that the manifest lists, or that a folder or zip holds; 0 where only reading it all would tell."""
         if self.manifest:
             return sum(name.lower().endswith(MIDI) for name in self.manifest)
         return sum(1 for _ in _names(self.path))
+
+    def _entry(self, name: str, data: bytes | None, problem: str | None) -> Entry:
+        row = self.manifest.get(name, {})
+        split = row.get("split") or None
+        if split not in (None, "train", "valid", "test"):
+            raise MusicError(f"The MANIFEST.csv of {self.path} puts {name} in {split!r}: use train, valid or test.")
+        cluster = self._cluster(row)
+        if split is None and cluster and self.source and self.source.held_out:
+            split = self.source.held_out.get(cluster.partition(":")[2], "train")
+        return Entry(name, data, problem, cluster, split)
 
     def _cluster(self, row: dict[str, str]) -> str | None:
         columns = self.source.clusters if self.source else ("cluster",)
@@ -117,6 +133,7 @@ class Corpus:
 
 def open_corpus(name: str | Path) -> Corpus:
     """A named corpus, or the folder or archive at a path. Raises MusicError where there is none."""
+    name = ALIASES.get(str(name), name)
     path, own_name = _locate(name), _stem(Path(name).name)
     manifest: dict[str, dict[str, str]] = {}
     texts = _texts(path)
@@ -126,6 +143,30 @@ def open_corpus(name: str | Path) -> Corpus:
             raise MusicError(f"The MANIFEST.csv of {path} has no column 'path'; add it or take the file away.")
         manifest = {row["path"]: {k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows}
     return Corpus(own_name, path, SOURCES.get(own_name), manifest, texts.get("LICENSE", ""))
+
+
+def find(given: Sequence[str]) -> Iterator[Entry]:
+    """The MIDI files that patterns ("some/*.mid"), files, folders, archives and named corpora stand for.
+
+    Raises MusicError where one of them stands for no MIDI file.
+    """
+    for text in given:
+        path = Path(text).expanduser()
+        if path.is_file() and not text.lower().endswith(ARCHIVES):
+            yield _plain(text, path)
+        elif glob.has_magic(text) and not path.exists():
+            matches = [match for match in sorted(glob.glob(str(path), recursive=True)) if _is_music(match)]
+            if not matches:
+                raise MusicError(f"No MIDI file ({', '.join(MIDI)}) matches {text}.")
+            yield from (_plain(_printable(match), Path(match)) for match in matches)
+        elif not path.exists() and text not in (*SOURCES, *ALIASES):
+            raise MusicError(f"There is no file, folder, archive or named corpus called {text}.")
+        else:
+            entry = None
+            for entry in open_corpus(text):
+                yield replace(entry, name=f"{text.rstrip('/')}/{entry.name}")
+            if entry is None:
+                raise MusicError(f"{text} holds no MIDI file ({', '.join(MIDI)}).")
 
 
 def _locate(name: str | Path) -> Path:
@@ -164,17 +205,17 @@ LINK = "is a link or not a plain file; links are not followed"
 _File = tuple[str, bytes | None, str | None]  # name, content, problem
 
 
-def _files(path: Path) -> Iterator[_File]:
-    """The MIDI files of a folder or archive. What cannot be read comes with its reason; an archive that breaks off
-    raises MusicError there."""
+def _files(path: Path, wanted: Container[str] | None = None) -> Iterator[_File]:
+    """The MIDI files of a folder or archive, or only those with wanted names. What cannot be read comes with its
+    reason; an archive that breaks off raises MusicError there."""
     if path.is_dir():
-        yield from _folder(path)
+        yield from _folder(path, wanted)
         return
     with _broken_archive_named(path):
         if path.name.lower().endswith(".zip"):
-            yield from _zip(path)
+            yield from _zip(path, wanted)
         else:
-            yield from _tar(path)
+            yield from _tar(path, wanted)
 
 
 def _names(path: Path) -> Iterator[str]:
@@ -193,25 +234,41 @@ def _walk(root: Path) -> list[tuple[str, Path]]:
     return sorted((name, path) for name, path in named if _is_music(name))
 
 
-def _folder(root: Path) -> Iterator[_File]:
+def _folder(root: Path, wanted: Container[str] | None) -> Iterator[_File]:
     for name, path in _walk(root):
-        try:
-            if path.is_symlink() or not path.is_file():
-                yield name, None, LINK
-            elif problem := _too_long(path.stat().st_size):
-                yield name, None, problem
-            else:
-                yield name, path.read_bytes(), None
-        except OSError as error:
-            yield name, None, f"cannot be read: {error.strerror}"
+        if wanted is not None and name not in wanted:
+            continue
+        if path.is_symlink():
+            yield name, None, LINK
+        else:
+            yield name, *_content(path)
 
 
-def _zip(path: Path) -> Iterator[_File]:
+def _plain(name: str, path: Path) -> Entry:
+    """A file that was asked for by name."""
+    return Entry(name, *_content(path))
+
+
+def _content(path: Path) -> tuple[bytes | None, str | None]:
+    """What a file holds, or why it is not read."""
+    try:
+        if not path.is_file():
+            return None, LINK
+        if problem := _too_long(path.stat().st_size):
+            return None, problem
+        return path.read_bytes(), None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+
+
+def _zip(path: Path, wanted: Container[str] | None) -> Iterator[_File]:
     with zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if _is_music(info.filename) and not info.is_dir()]
         top = _common_folder(info.filename for info in archive.infolist())
         for info in sorted(infos, key=lambda info: info.filename):
             name = _relative(info.filename, top)
+            if wanted is not None and name not in wanted:
+                continue
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 yield name, None, LINK
             elif problem := _too_long(info.file_size):
@@ -227,12 +284,14 @@ def _zip(path: Path) -> Iterator[_File]:
                     yield name, None if problem else data, problem
 
 
-def _tar(path: Path) -> Iterator[_File]:
+def _tar(path: Path, wanted: Container[str] | None) -> Iterator[_File]:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             if not _is_music(member.name) or member.isdir():
                 continue
             name = _relative(member.name, _stem(path.name))
+            if wanted is not None and name not in wanted:
+                continue
             if not member.isfile():
                 yield name, None, LINK
             elif problem := _too_long(member.size):

@@ -196,6 +196,9 @@ def _union(parents: NDArray[np.int64], one: int, other: int) -> None:
 def _draw(song: Sketch, name: str | None) -> float:
     """A number in [0, 1) that depends on the song alone (or on the cluster that its corpus names)."""
     # One MinHash value is the same for two songs with the probability of their overlap, and no matter what is added.
-    key = name or (f"{song.hashes[0, 0]}" if song.hashes[0].any() else song.content)
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return draw(name or (f"{song.hashes[0, 0]}" if song.hashes[0].any() else song.content))
+
+
+def draw(cluster: str) -> float:
+    """The number in [0, 1) that a cluster draws by its name; the lowest are for testing."""
+    return int.from_bytes(hashlib.blake2b(cluster.encode(), digest_size=8).digest(), "big") / 2**64
