@@ -28,9 +28,7 @@ def test_memory_grows_as_the_attention_says():
         found = costs(make_model(family), song, (256, 1024))
         per_token[family] = found["1024"]["train_bytes"] / found["256"]["train_bytes"]
         assert all(figure > 0 for by_length in found.values() for figure in by_length.values())
-    for family in ("longformer", "linear_transformer", "transformer_xl"):
-        assert 0.9 < per_token[family] < 1.1, family
-    assert 1 < per_token["museformer"] < 4  # bars of nine tokens: one summary for nine
+        assert 0.9 < per_token[family] < 1.1, family  # no tensor grows with the square of the length
 
 
 def test_a_short_song_begins_anew():

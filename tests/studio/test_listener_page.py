@@ -215,6 +215,7 @@ def test_two_windows_of_one_listener_cast_one_ballot(folder: Path, link: str, vi
                 hear(window, piece)
         if window is other:
             other.reload()  # what was heard in the first window counts here as well
+            expect(other.get_by_role("heading", name="Group 1")).to_be_visible()
         for piece in range(3):
             score(window, piece, given)
     page.bring_to_front()
