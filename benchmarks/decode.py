@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -99,15 +100,20 @@ def ours(writing: Any, tokens: int, songs: int, full: bool) -> dict[str, float]:
     ids[:, 0], ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = 1, representation.vocabulary.id("Bar")
     zeros = torch.zeros_like(ids)
     prompt = TokenBatch(ids, bars, zeros, zeros, torch.full((songs,), tokens))
-    grammar = Grammar(representation.vocabulary, songs, max_tokens=tokens + WRITTEN)
+    grammar = Grammar(representation.vocabulary, songs, max_tokens=tokens + 2 * WRITTEN)
     processors = [one_bar(representation.vocabulary.id("Bar"), representation.vocabulary.id("EOS")), top_k(8)]
-    for _ in autoregress(timed, prompt, grammar, processors, seeded(range(songs))):
-        pass
+    with suppress(Enough):
+        for _ in autoregress(timed, prompt, grammar, processors, seeded(range(songs))):
+            pass
     written = float(grammar.length.sum() - songs * tokens)
     size = {"plain": 4, "float32": 4, "bfloat16": 2, "int8": 1}[writing]
     kept = timed.sources * 2 * 4 * 512 * (4 if size == 4 else 2)
     blocks = sum(p.numel() for block in model.layers for p in block.parameters())
     return {"rate": written / timed.seconds(), "bytes": (blocks + model.head.weight.numel()) * size + kept}
+
+
+class Enough(Exception):
+    """All tokens that are timed are written."""
 
 
 def one_bar(bar: int, end: int) -> Processor:
@@ -117,6 +123,8 @@ def one_bar(bar: int, end: int) -> Processor:
     def lean(logits: torch.Tensor) -> torch.Tensor:
         nonlocal step
         step += 1
+        if step > WRITTEN:
+            raise Enough
         begins = (logits[:, bar] > -torch.inf) & (step >= WRITTEN // 2) & (step < WRITTEN // 2 + 5)
         return logits.index_fill(1, torch.tensor([bar, end]), -1e4).masked_fill(
             begins[:, None] & (torch.arange(logits.shape[1]) != bar), -torch.inf

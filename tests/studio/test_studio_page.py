@@ -92,6 +92,7 @@ def centre(page: Page, tick: float, row: str = "0.4") -> tuple[float, float]:
 
 def note_at(page: Page, part: int, number: int) -> tuple[float, float]:
     """Where a note is on the screen."""
+    page.wait_for_function("studio.roll.layout")  # it is made with the next frame
     place = page.evaluate(
         f"""(() => {{
             const roll = studio.roll, part = studio.store.take.sheet.parts[{part}], note = part.notes[{number}];
