@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ritornello.layers.barwise import BarPlan
 from ritornello.layers.step import Step
 
 
@@ -91,6 +94,48 @@ class BarCache:
         self.carried = carried  # what the embedding needs of earlier tokens: [rows] each
         self.joined = joined  # each layer's weights of queries, keys and values, as one matrix
         self.step = step  # the compiled step, where there is one
+
+    def read(self, plan: BarPlan, tokens: Tensor, summaries: Tensor | None) -> None:
+        """Take in whole prompts.
+
+        tokens:     keys and values of all their tokens, [layers, 2, heads, tokens, size].
+        summaries:  those of their bars' summaries, in the plan's order; None where there are none.
+        """
+        rows, bars = plan.summary_rows.tolist(), plan.summary_bars.tolist()
+        for i, (bar, row, number) in enumerate(zip(plan.steps, rows, bars, strict=True)):
+            own, song = tokens[:, :, :, bar.start : bar.stop], self.songs[row]
+            if i + 1 < len(rows) and rows[i + 1] == row:
+                song.keep_bar(number, own, None if summaries is None else summaries[:, :, :, i : i + 1])
+            else:
+                song.begin_bar(number)
+                song.extend_own(own)
+
+    def enter(self, bars: list[int], summarise: Callable[[BarWindow], Tensor | None] = lambda song: None) -> None:
+        """Before one more token in each song, in these bars: where one begins, the bar before it is put away."""
+        for song, bar in zip(self.songs, bars, strict=True):
+            if bar != song.bar:
+                if song.bar >= 0:
+                    song.keep_bar(song.bar, song.own_bar(), summarise(song))
+                song.begin_bar(bar)
+
+    def attend(
+        self,
+        layer: int,
+        queries: Float[Tensor, "rows heads size"],
+        keys: Float[Tensor, "rows heads size"],
+        values: Float[Tensor, "rows heads size"],
+    ) -> Float[Tensor, "rows heads size"]:
+        """One token of every song takes its place, and attends over what its song can reach."""
+        mixed = []
+        for song, query, key, value in zip(self.songs, queries, keys, values, strict=True):
+            song.append(layer, key, value)
+            mixed.append(song.attend(layer, query))
+        return torch.stack(mixed)
+
+    def advance(self) -> None:
+        """Every layer has taken in its token: the next one follows."""
+        for song in self.songs:
+            song.advance()
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order: songs that have ended cost nothing more."""

@@ -1,4 +1,4 @@
-"""A plain Transformer block with rotary positions, over the past or over all, and the cache that lets it write on.
+"""A plain Transformer block with rotary positions, over the past or over all.
 
 For sequences of some thousand steps; `barwise` is for longer ones. Positions are rotations (see `positions`), so that a
 block knows how far apart two steps are and not where they stand.
@@ -6,65 +6,14 @@ block knows how far apart two steps are and not where they stand.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ritornello.layers.positions import rotate
+from ritornello.layers.ring import RingCache
 
 Angles = tuple[Tensor, Tensor]  # cosine and sine, [..., half a head's size] each
-
-
-class KeyValueCache:
-    """Keys and values of every step so far, for each layer and row; rows may be of unequal length."""
-
-    def __init__(self, rows: int, layers: int, heads: int, size: int, like: Tensor) -> None:
-        self.pairs = like.new_zeros((layers, 2, rows, heads, 256, size))
-        self.filled = torch.zeros(rows, dtype=torch.long, device=like.device)
-
-    def keep(self, rows: list[int]) -> None:
-        """Go on with only these rows, in this order."""
-        index = torch.tensor(rows, dtype=torch.long, device=self.filled.device)
-        self.pairs, self.filled = self.pairs[:, :, index], self.filled[index]
-
-    def reserve(self, length: int) -> None:
-        """Make room for `length` steps a row."""
-        missing = length - self.pairs.shape[4]
-        if missing > 0:
-            shape = (*self.pairs.shape[:4], max(missing, self.pairs.shape[4]), self.pairs.shape[5])
-            self.pairs = torch.cat([self.pairs, self.pairs.new_zeros(shape)], dim=4)
-
-    def fill(self, record: list[tuple[Tensor, Tensor]], lengths: Tensor) -> None:
-        """Take in what `Block.forward` recorded of rows of these lengths (padded on the right); it was empty."""
-        self.reserve(record[0][0].shape[2])
-        for layer, (keys, values) in enumerate(record):
-            self.pairs[layer, 0, :, :, : keys.shape[2]] = keys
-            self.pairs[layer, 1, :, :, : keys.shape[2]] = values
-        self.filled = lengths.clone()
-
-    def attend(
-        self,
-        layer: int,
-        queries: Float[Tensor, "rows heads size"],
-        keys: Float[Tensor, "rows heads size"],
-        values: Float[Tensor, "rows heads size"],
-    ) -> Float[Tensor, "rows heads size"]:
-        """Write one step behind each row's last, and attend over the row with it. `step` makes the new one count."""
-        rows = torch.arange(len(self.filled), device=self.filled.device)
-        longest = int(self.filled.max()) + 1
-        self.reserve(longest)
-        self.pairs[layer, 0, rows, :, self.filled] = keys.to(self.pairs.dtype)
-        self.pairs[layer, 1, rows, :, self.filled] = values.to(self.pairs.dtype)
-        past_keys, past_values = self.pairs[layer, :, :, :, :longest]
-        scores = (queries[:, :, None] * queries.shape[-1] ** -0.5) @ past_keys.transpose(-1, -2)
-        beyond = torch.arange(longest, device=self.filled.device) > self.filled[:, None]
-        scores = scores.masked_fill(beyond[:, None, None], float("-inf"))
-        return (scores.softmax(-1) @ past_values)[:, :, 0]
-
-    def step(self, written: Tensor) -> None:
-        """Count the step just written in the rows that `written` (Bool[rows]) names."""
-        self.filled = self.filled + written
 
 
 class Block(nn.Module):
@@ -98,7 +47,7 @@ class Block(nn.Module):
         return x + self.feedforward(x)
 
     def step(
-        self, x: Float[Tensor, "rows width"], angles: Angles, cache: KeyValueCache, layer: int
+        self, x: Float[Tensor, "rows width"], angles: Angles, cache: RingCache, layer: int
     ) -> Float[Tensor, "rows width"]:
         """One step more in each row."""
         q, k, v = (part[:, 0] for part in self._project(self.attention_norm(x)[:, None], angles))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -62,9 +62,11 @@ class RingCache:
         weights = scores.masked_fill(~seen[:, None], float("-inf")).softmax(-1)
         return (weights[:, :, None] @ values)[:, :, 0]
 
-    def step(self) -> None:
-        """Every layer has appended its token: the next one follows."""
-        self.place, self.longest = self.place + 1, self.longest + 1
+    def step(self, written: Bool[Tensor, " rows"] | None = None) -> None:
+        """Every layer has appended its token: the next one follows, in all rows or where `written`; the others'
+        tokens count for nothing."""
+        self.place = self.place + (1 if written is None else written)
+        self.longest = self.longest + 1 if written is None else int(self.place.max())
         self._lay_out()
 
     def keep(self, rows: list[int]) -> None:

@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ritornello.layers.transformer import PreNormBlock
+
 Precision = Literal["float32", "bfloat16", "int8"]
 """Of weights while writing. Keys and values are bfloat16, except with float32."""
 
@@ -52,16 +54,6 @@ class _Block(ctypes.Structure):
 
 class _Window(ctypes.Structure):
     _fields_ = (("sources", ctypes.c_void_p), ("capacity", ctypes.c_int64), ("filled", ctypes.c_int64))
-
-
-class PreNormBlock(Protocol):
-    """What a block must be made of: x += out(attention(norm(x))), then x += contract(gelu(expand(norm(x))))."""
-
-    attention_norm: nn.LayerNorm
-    attention: Any  # with joined() -> [3 · width, width], query, key and value below each other; and out, an nn.Linear
-    feedforward_norm: nn.LayerNorm
-    expand: nn.Linear
-    contract: nn.Linear
 
 
 class Sources(Protocol):

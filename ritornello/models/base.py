@@ -18,7 +18,8 @@ from ritornello.config import Config
 from ritornello.data.batch import TokenBatch
 from ritornello.data.rolls import RollBatch
 from ritornello.layers import step
-from ritornello.layers.step import Precision, PreNormBlock, Step
+from ritornello.layers.step import Precision, Step
+from ritornello.layers.transformer import PreNormBlock
 from ritornello.representations.base import Roll, Tokens
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.noise import Noise
@@ -138,6 +139,10 @@ class Packed:
         return torch.where(same, self.ids[last], 0)
 
 
+Carried = dict[str, Tensor]
+"""What the embedding of a song's next token needs of its last ones, by name: [rows] each."""
+
+
 class TokenEmbedding(nn.Module):
     """A token's embedding, plus what it carries along: previous tokens, current instrument, bars left."""
 
@@ -151,9 +156,42 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         previous = [packed.before(i + 1) for i in range(len(self.previous))]
-        return self.one(packed.ids, previous, packed.current(self.instruments), packed.countdown)
+        return self._sum(packed.ids, previous, packed.current(self.instruments), packed.countdown)
 
-    def one(
+    def nothing(self, rows: int) -> Carried:
+        """What `rows` songs carry before their first token."""
+        nothing = torch.zeros(rows, dtype=torch.long, device=self.token.weight.device)
+        return dict.fromkeys(["instrument", "bar", "position", *self._earlier], nothing)
+
+    def carried(self, packed: Packed) -> Carried:
+        """What songs carry after their last token."""
+        last = packed.lengths.cumsum(0) - 1
+        place = {"instrument": packed.current(self.instruments), "bar": packed.bars, "position": packed.positions}
+        earlier = {name: packed.before(i) for i, name in enumerate(self._earlier)}
+        return {name: value[last] for name, value in (place | earlier).items()}
+
+    def following(
+        self,
+        ids: Int[Tensor, " rows"],
+        bars: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+        countdown: Int[Tensor, " rows"],
+        carried: Carried,
+    ) -> tuple[Float[Tensor, "rows width"], Carried]:
+        """One more token of every song: `forward` of it alone, and what is carried on."""
+        new = (ids >= self.instruments.start) & (ids < self.instruments.stop)
+        place = {"instrument": ids, "bar": bars, "position": positions}
+        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
+        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
+        previous = [carried[name] for name in self._earlier]
+        x = self._sum(ids, previous, instrument, countdown)
+        return x, place | dict(zip(self._earlier, [ids, *previous], strict=False))
+
+    @property
+    def _earlier(self) -> list[str]:
+        return [f"previous{i}" for i in range(len(self.previous))]
+
+    def _sum(
         self,
         ids: Int[Tensor, " tokens"],
         previous: list[Int[Tensor, " tokens"]],
@@ -168,6 +206,20 @@ class TokenEmbedding(nn.Module):
         if self.countdown is not None:
             x = x + self.countdown(countdown.clamp(max=COUNTDOWN))
         return x
+
+
+class FactEmbedding(nn.Module):
+    """What is known when a token has been read, as ones and zeros, and how many bars are left: a vector."""
+
+    def __init__(self, facts: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.facts_in = nn.Linear(facts, config.width)
+        nn.init.normal_(self.facts_in.weight, std=0.1)
+        self.countdown = _embedding(COUNTDOWN + 1, config.width) if config.countdown else None
+
+    def _sum(self, ones: Float[Tensor, "n facts"], countdown: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        x = self.facts_in(ones)
+        return x if self.countdown is None else x + self.countdown(countdown.clamp(max=COUNTDOWN))
 
 
 def _embedding(count: int, width: int) -> nn.Embedding:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from ritornello.data.augment import draw, room, transpose
 from ritornello.data.batch import TokenBatch
-from ritornello.layers.plain import Block, KeyValueCache
+from ritornello.layers.plain import Block
 from ritornello.layers.positions import rotary_angles
-from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.layers.ring import RingCache
+from ritornello.models.base import DecoderConfig, DecoderLM, FactEmbedding, Packed
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.representations.voices import RANGES
 
@@ -66,11 +67,6 @@ class State:
     def of(self, index: Tensor) -> State:
         """Those of some tokens."""
         return State(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def where(self, chosen: Bool[Tensor, " tokens"], other: State) -> State:
-        """This where `chosen`, and another elsewhere."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return State(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 class Facts:
@@ -191,13 +187,6 @@ class Walk:
         )
         return Walk(state, bars, positions, time)
 
-    def where(self, rows: Bool[Tensor, " rows"], other: Walk) -> Walk:
-        """This in some rows, and another in the rest."""
-        fields = (getattr(part, name) for part in (self, other) for name in ("bars", "positions", "time"))
-        mine = list(fields)
-        place = [torch.where(rows, a, b) for a, b in zip(mine[:3], mine[3:], strict=True)]
-        return Walk(self.state.where(rows, other.state), *place)
-
     def of(self, rows: list[int]) -> Walk:
         index = torch.tensor(rows, dtype=torch.long, device=self.time.device)
         return Walk(self.state.of(index), self.bars[index], self.positions[index], self.time[index])
@@ -207,7 +196,7 @@ class Walk:
 class Cache:
     """Songs that are being written: keys and values of their steps, where their voices are, and what is thought."""
 
-    memory: KeyValueCache
+    memory: RingCache
     walk: Walk
     past: Float[Tensor, "rows width"]
 
@@ -217,24 +206,19 @@ class Cache:
         self.walk, self.past = self.walk.of(rows), self.past[rows]
 
 
-class Picture(nn.Module):
+class Picture(FactEmbedding):
     """The state after every token, as a vector."""
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.facts = Facts(vocabulary)
-        self.facts_in = nn.Linear(self.facts.size, config.width)
-        nn.init.normal_(self.facts_in.weight, std=0.1)
-        self.countdown = nn.Embedding(33, config.width) if config.countdown else None
-        if self.countdown is not None:
-            nn.init.normal_(self.countdown.weight, std=0.1)
+        facts = Facts(vocabulary)
+        super().__init__(facts.size, config)
+        self.facts = facts
 
     def forward(self, packed: Packed, state: State) -> Float[Tensor, "tokens width"]:
         return self.one(state, packed.positions, packed.countdown)
 
     def one(self, state: State, positions: Tensor, countdown: Tensor) -> Float[Tensor, "n width"]:
-        x = self.facts_in(self.facts.ones(state, positions))
-        return x if self.countdown is None else x + self.countdown(countdown.clamp(max=32))
+        return self._sum(self.facts.ones(state, positions), countdown)
 
 
 class VoiceBlock(nn.Module):
@@ -337,7 +321,7 @@ class ChoraleTransformer(DecoderLM):
 
     def cache(self, rows: int) -> Cache:
         config, like = self.config, self.head.weight.detach()
-        memory = KeyValueCache(rows, config.layers, config.heads, config.width // config.heads, like)
+        memory = RingCache(rows, config.layers, config.heads, config.width // config.heads, 256, like, grows=True)
         return Cache(memory, Walk.fresh(rows, like.device), like.new_zeros(rows, config.width))
 
     @torch.no_grad()
@@ -347,7 +331,8 @@ class ChoraleTransformer(DecoderLM):
         state = self.embedding.facts.states(packed)
         picture = self.embedding(packed, state)
         past, count = self._past(picture, packed, state.complete, record)
-        cache.memory.fill(record, count)
+        for layer, (keys, values) in enumerate(record):
+            cache.memory.fill(layer, keys, values, count)
         last = packed.lengths.cumsum(0) - 1
         cache.walk = Walk(
             state.of(last), packed.bars[last], packed.positions[last], when(packed.bars, packed.positions)[last]
@@ -364,12 +349,10 @@ class ChoraleTransformer(DecoderLM):
         countdown: Int[Tensor, " rows"],
         cache: Cache,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Write one token in every row (PAD: the row rests); logits of the next."""
-        alive = ids != 0
-        walk = cache.walk.follow(self.embedding.facts, ids, bars, positions)
-        cache.walk = walk if bool(alive.all()) else walk.where(alive, cache.walk)
-        picture = self.embedding.one(walk.state, positions, countdown)
-        complete = walk.state.complete & alive
+        """Write one token in every row; logits of the next."""
+        cache.walk = cache.walk.follow(self.embedding.facts, ids, bars, positions)
+        picture = self.embedding.one(cache.walk.state, positions, countdown)
+        complete = cache.walk.state.complete
         if bool(complete.any()):
             x, angles = picture, self._angles(bars, positions)
             for layer, block in enumerate(self.layers):

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from ritornello.data.augment import draw, room, transpose
 from ritornello.data.batch import TokenBatch
-from ritornello.layers.plain import Block, KeyValueCache
+from ritornello.layers.plain import Block
 from ritornello.layers.positions import rotary_angles
-from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.layers.ring import RingCache
+from ritornello.models.base import DecoderConfig, DecoderLM, FactEmbedding, Packed
 from ritornello.representations.melody import STEPS, bar_length
 from ritornello.representations.vocabulary import Vocabulary
 
@@ -64,11 +65,6 @@ class Place:
     def of(self, index: Tensor) -> Place:
         """Those of some tokens."""
         return Place(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def where(self, chosen: Tensor, other: Place) -> Place:
-        """This where `chosen`, and another elsewhere."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return Place(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 class Facts(nn.Module):
@@ -133,31 +129,26 @@ class Facts(nn.Module):
         return torch.zeros(len(index), self.size, device=index.device).scatter_(1, index + starts, 1.0)
 
 
-class Picture(nn.Module):
+class Picture(FactEmbedding):
     """The place after every token, as a vector."""
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.facts = Facts(vocabulary)
-        self.facts_in = nn.Linear(self.facts.size, config.width)
-        nn.init.normal_(self.facts_in.weight, std=0.1)
-        self.countdown = nn.Embedding(33, config.width) if config.countdown else None
-        if self.countdown is not None:
-            nn.init.normal_(self.countdown.weight, std=0.1)
+        facts = Facts(vocabulary)
+        super().__init__(facts.size, config)
+        self.facts = facts
 
     def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         return self.one(self.facts.places(packed), packed.countdown)
 
     def one(self, place: Place, countdown: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
-        x = self.facts_in(self.facts.ones(place))
-        return x if self.countdown is None else x + self.countdown(countdown.clamp(max=32))
+        return self._sum(self.facts.ones(place), countdown)
 
 
 @dataclass
 class Cache:
     """Pieces that are being written: keys and values of their tokens, and where each stands."""
 
-    memory: KeyValueCache
+    memory: RingCache
     place: Place
 
     def keep(self, rows: list[int]) -> None:
@@ -217,14 +208,15 @@ class MelodyTransformer(DecoderLM):
         none = torch.zeros(rows, dtype=torch.long, device=like.device)
         place = Place(none[:, None].expand(-1, PITCHES), none[:, None].expand(-1, DURATIONS), none, none, none, none)
         size = config.width // config.heads
-        return Cache(KeyValueCache(rows, config.layers, config.heads, size, like), place)
+        return Cache(RingCache(rows, config.layers, config.heads, size, 256, like, grows=True), place)
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Read prompts at once into an empty cache; logits of the token after each row's last."""
         packed, record = Packed(batch), []
         x = self._run(packed, record)
-        cache.memory.fill(record, batch.lengths)
+        for layer, (keys, values) in enumerate(record):
+            cache.memory.fill(layer, keys, values, batch.lengths)
         cache.place = self.embedding.facts.places(packed).of(batch.lengths.cumsum(0) - 1)
         return self.head(self.norm(x[torch.arange(len(x), device=x.device), batch.lengths - 1]))
 
@@ -237,14 +229,12 @@ class MelodyTransformer(DecoderLM):
         countdown: Int[Tensor, " rows"],
         cache: Cache,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Write one token in every row (PAD: the row rests); logits of the next."""
-        alive = ids != 0
-        place = self._follow(ids, positions, cache.place)
-        cache.place = place if bool(alive.all()) else place.where(alive, cache.place)
+        """Write one token in every row; logits of the next."""
+        cache.place = self._follow(ids, positions, cache.place)
         x, angles = self.embedding.one(cache.place, countdown), self._angles(bars, positions)
         for layer, block in enumerate(self.layers):
             x = block.step(x, angles, cache.memory, layer)
-        cache.memory.step(alive)
+        cache.memory.step()
         return self.head(self.norm(x))
 
     def _follow(self, ids: Tensor, positions: Tensor, old: Place) -> Place:

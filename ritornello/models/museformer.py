@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from ritornello.layers.attention import masked_attention, related_mask, summary_
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
 from ritornello.layers.cache import BarCache, BarWindow
 from ritornello.layers.positions import rotary_angles, rotate, sinusoids
+from ritornello.layers.transformer import Heads, PreNormBlock
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
 
@@ -50,35 +50,23 @@ class Context:
     record: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
 
 
-class FineCoarseAttention(nn.Module):
+class FineCoarseAttention(Heads):
     """FC-attention (section 3.2): summarise each bar, then aggregate fine and coarse context for each token."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
+        super().__init__(config.width, config.heads)
         self.config = config
-        self.heads, self.size = config.heads, config.width // config.heads
-        self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width, bias=False) for _ in "qkvo")
         # Keys and values of the updated summaries (Eq. 3): projections of their own, as in the reference.
         if config.coarse:
             self.summary_key, self.summary_value = (nn.Linear(config.width, config.width, bias=False) for _ in "kv")
 
-    def joined(self) -> Float[Tensor, "three_widths width"]:
-        """The weights of queries, keys and values as one matrix: one product is faster than three."""
-        return torch.cat([self.query.weight, self.key.weight, self.value.weight])
-
-    def project(self, x: Float[Tensor, "n width"], joined: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of x, [n, heads, size] each."""
-        q, k, v = F.linear(x, joined).unflatten(-1, (3, self.heads, self.size)).unbind(1)
-        return q, k, v
-
     def project_summary(self, updated: Float[Tensor, "s heads size"]) -> tuple[Tensor, Tensor]:
-        flat = updated.flatten(1)
-        shape = (self.heads, self.size)
-        return self.summary_key(flat).unflatten(-1, shape), self.summary_value(flat).unflatten(-1, shape)
+        flat, shape = updated.flatten(1), updated.shape
+        return self.summary_key(flat).view(shape), self.summary_value(flat).view(shape)
 
     def forward(self, x: Float[Tensor, "tokens_and_summaries width"], context: Context) -> Tensor:
         count = len(context.packed.ids)
-        q, k, v = self.project(x, self.joined())
+        q, k, v = self.project(x)
         token, summary = slice(0, count), slice(count, None)
         if context.token_angles and context.summary_angles:
             angles = [torch.cat(pair) for pair in zip(context.token_angles, context.summary_angles, strict=True)]
@@ -113,22 +101,13 @@ class FineCoarseAttention(nn.Module):
         return masked_attention(q, torch.cat([k, sk]), torch.cat([v, sv]), mask)
 
 
-class Block(nn.Module):
-    """Attention, then a feed-forward network, each on a normalised residual (pre-norm)."""
+class Block(PreNormBlock):
+    """A block around FC-attention, over tokens and summaries alike."""
+
+    attention: FineCoarseAttention
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = FineCoarseAttention(config)
-        self.feedforward_norm = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(config.width, config.feedforward)
-        self.contract = nn.Linear(config.feedforward, config.width)
-        self.dropout = nn.Dropout(config.dropout)
-        for last in (self.attention.out, self.contract):  # the residual keeps its scale however deep the model
-            nn.init.normal_(last.weight, std=0.5 * last.in_features**-0.5 / config.layers**0.5)
-
-    def feedforward(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        return self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+        super().__init__(FineCoarseAttention(config), config.width, config.feedforward, config.dropout, config.layers)
 
     def forward(self, x: Float[Tensor, "n width"], context: Context) -> Float[Tensor, "n width"]:
         x = x + self.dropout(self.attention(self.attention_norm(x), context))
@@ -198,35 +177,19 @@ class Museformer(DecoderLM):
         step = self.compiled_step(self.layers, config.heads)
         like = like.to(step.cache_dtype) if step else like
         sizes = (config.layers, config.heads, config.width // config.heads, config.offsets if config.fine else ())
-        nothing = torch.zeros(rows, dtype=torch.long, device=like.device)
-        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
         joined = [block.attention.joined().detach() for block in self.layers]
-        return BarCache([BarWindow(*sizes, like) for _ in range(rows)], dict.fromkeys(names, nothing), joined, step)
+        return BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
         """Read prompts at once into an empty cache; logits of the token after each row's last."""
         packed = Packed(batch)
         hidden, context = self._run(packed)
-        rows = context.plan.summary_rows.tolist()
         tokens = torch.stack([torch.stack([k, v]) for k, v, _, _ in context.record]).transpose(2, 3)
         summaries = torch.stack([torch.stack([k, v]) for _, _, k, v in context.record]).transpose(2, 3)
-        bars = context.plan.summary_bars.tolist()
-        for i, (step, row, bar) in enumerate(zip(context.plan.steps, rows, bars, strict=True)):
-            own, song = tokens[:, :, :, step.start : step.stop], cache.songs[row]
-            if i + 1 < len(rows) and rows[i + 1] == row:
-                song.keep_bar(bar, own, summaries[:, :, :, i : i + 1] if self.config.coarse else None)
-            else:
-                song.begin_bar(bar)
-                song.extend_own(own)
-        last = batch.lengths.cumsum(0) - 1
-        cache.carried = {
-            "instrument": packed.current(self.embedding.instruments)[last],
-            "bar": packed.bars[last],
-            "position": packed.positions[last],
-        }
-        cache.carried |= {f"previous{i}": packed.before(i)[last] for i in range(self.config.carry)}
-        return self.head(self.norm(hidden[last]))
+        cache.read(context.plan, tokens, summaries if self.config.coarse else None)
+        cache.carried = self.embedding.carried(packed)
+        return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
     def advance(
@@ -238,18 +201,14 @@ class Museformer(DecoderLM):
         cache: BarCache,
     ) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
-        for song, bar in zip(cache.songs, bars.tolist(), strict=True):
-            if bar != song.bar:
-                if song.bar >= 0:
-                    song.keep_bar(song.bar, song.own_bar(), self._finish_bar(song, cache))
-                song.begin_bar(bar)
-        x = self._input(self._embed_next(ids, bars, positions, countdown, cache), bars, positions)
+        cache.enter(bars.tolist(), lambda song: self._finish_bar(song, cache))
+        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
+        x = self._input(x, bars, positions)
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
         logits = cache.step(x, cache.songs, angles) if cache.step else self.plain_step(x, cache, angles)
-        for song in cache.songs:
-            song.advance()
+        cache.advance()
         return logits
 
     def plain_step(
@@ -261,24 +220,9 @@ class Museformer(DecoderLM):
             q, k, v = block.attention.project(block.attention_norm(x), cache.joined[layer])
             if angles:
                 q, k = rotate(q, *angles), rotate(k, *angles)
-            mixed = []
-            for row, song in enumerate(cache.songs):
-                song.append(layer, k[row], v[row])
-                mixed.append(song.attend(layer, q[row]))
-            x = x + block.attention.out(torch.stack(mixed).flatten(1))
+            x = x + block.attention.out(cache.attend(layer, q, k, v).flatten(1))
             x = x + block.feedforward(x)
         return self.head(self.norm(x))
-
-    def _embed_next(self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: BarCache) -> Tensor:
-        carried, instruments = cache.carried, self.embedding.instruments
-        new = (ids >= instruments.start) & (ids < instruments.stop)
-        place = {"instrument": ids, "bar": bars, "position": positions}
-        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
-        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
-        previous = [carried[f"previous{i}"] for i in range(self.config.carry)]
-        latest = [ids, *previous]
-        cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
-        return self.embedding.one(ids, previous, instrument, countdown)
 
     def _finish_bar(self, song: BarWindow, cache: BarCache) -> Float[Tensor, "layers 2 heads 1 size"] | None:
         """The summary of the bar that a song has just completed (Eq. 2), through all layers."""

@@ -28,6 +28,7 @@ from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
 from ritornello.layers.positions import rotary_angles, rotate
 from ritornello.layers.segments import Segments, attend_within
 from ritornello.layers.texture import Counter, Ruler
+from ritornello.layers.transformer import Heads, PreNormBlock
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.models.directed import Directed
 from ritornello.music.attributes import class_bounds
@@ -68,44 +69,26 @@ class Config(DecoderConfig):
     """Share of songs that learn without classes, and as large a share without any condition: what guidance needs."""
 
 
-class Attention(nn.Module):
-    """Queries, keys and values of tokens, turned by where they stand."""
+class Block(PreNormBlock):
+    """A block in two halves, around whichever attention the encoder, the decoder or writing computes."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width, bias=False) for _ in "qkvo")
-
-    def joined(self) -> Float[Tensor, "three_widths width"]:
-        return torch.cat([self.query.weight, self.key.weight, self.value.weight])
-
-    def project(
-        self, x: Float[Tensor, "n width"], angles: tuple[Tensor, Tensor], joined: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [n, heads, size] each."""
-        q, k, v = F.linear(x, joined).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        return rotate(q, *angles), rotate(k, *angles), v
-
-
-class Block(nn.Module):
-    """Attention, then a feed-forward network, each on a normalised residual."""
+    attention: Heads
 
     def __init__(self, config: Config, layers: int) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config)
-        self.feedforward_norm = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(config.width, config.feedforward)
-        self.contract = nn.Linear(config.feedforward, config.width)
-        self.dropout = nn.Dropout(config.dropout)
-        for last in (self.attention.out, self.contract):  # the residual keeps its scale however deep the model
-            nn.init.normal_(last.weight, std=0.5 * last.in_features**-0.5 / layers**0.5)
+        heads = Heads(config.width, config.heads)
+        super().__init__(heads, config.width, config.feedforward, config.dropout, layers)
 
-    def feedforward(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        return x + self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+    def project(
+        self, x: Float[Tensor, "n width"], angles: tuple[Tensor, Tensor], joined: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [n, heads, size] each, turned by where the tokens stand."""
+        q, k, v = self.attention.project(self.attention_norm(x), joined)
+        return rotate(q, *angles), rotate(k, *angles), v
 
     def attended(self, x: Float[Tensor, "n width"], mixed: Float[Tensor, "n heads size"]) -> Float[Tensor, "n width"]:
-        return self.feedforward(x + self.dropout(self.attention.out(mixed.flatten(1))))
+        """What the block makes of x and of the heads' result."""
+        x = x + self.dropout(self.attention.out(mixed.flatten(1)))
+        return x + self.feedforward(x)
 
 
 class Cache(BarCache):
@@ -205,7 +188,7 @@ class MuseMorphose(DecoderLM):
         at = torch.zeros_like(of)
         angles = rotary_angles(at, packed.positions[inside], self.config.width // self.config.heads)
         for block in cast(list[Block], list(self.encoder_blocks)):
-            q, k, v = block.attention.project(block.attention_norm(x), angles, block.attention.joined())
+            q, k, v = block.project(x, angles)
             x = block.attended(x, attend_within(q, k, v, of, place, lengths))
         summary = self.encoder_norm(x[lengths.cumsum(0) - lengths])
         with torch.autocast(x.device.type, enabled=False):
@@ -240,7 +223,7 @@ class MuseMorphose(DecoderLM):
         angles = rotary_angles(packed.bars, packed.positions, self.config.width // self.config.heads)
         for block in self.decoder_blocks:
             x = self._told_within(x, told)
-            q, k, v = block.attention.project(block.attention_norm(x), angles, block.attention.joined())
+            q, k, v = block.project(x, angles)
             if record is not None:
                 record.append(torch.stack([k, v]))
             x = block.attended(x, aggregate(q, k, v, q[:0], q[:0], plan))
@@ -301,10 +284,8 @@ class MuseMorphose(DecoderLM):
         step = None if config.conditioning == "post" else self.compiled_step(self.decoder_blocks, config.heads)
         like = like.to(step.cache_dtype) if step else like
         sizes = (config.layers, config.heads, config.width // config.heads, self._reach)
-        nothing = torch.zeros(rows, dtype=torch.long, device=like.device)
-        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
         joined = [block.attention.joined().detach() for block in self.decoder_blocks]
-        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], dict.fromkeys(names, nothing), joined, step)
+        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
         told = self.tell(*self.untold(rows, 1)).detach()
         return Cache(bars, told, [Counter(self.ruler) for _ in range(rows)])
 
@@ -338,27 +319,13 @@ class MuseMorphose(DecoderLM):
         told = cache.told[packed.rows, packed.bars.clamp(max=cache.told.shape[1] - 1)]
         record: list[Tensor] = []
         hidden = self._decode(packed, told, record)
-        tokens = torch.stack(record).transpose(2, 3)
         plan = BarPlan.make(packed.rows, packed.bars, (), coarse=False)
-        rows, bars = plan.summary_rows.tolist(), plan.summary_bars.tolist()
-        for i, (step, row, bar) in enumerate(zip(plan.steps, rows, bars, strict=True)):
-            own, song = tokens[:, :, :, step.start : step.stop], cache.songs[row]
-            if i + 1 < len(rows) and rows[i + 1] == row:
-                song.keep_bar(bar, own, None)
-            else:
-                song.begin_bar(bar)
-                song.extend_own(own)
+        cache.read(plan, torch.stack(record).transpose(2, 3), None)
         tokens = torch.stack([packed.rows, packed.ids, packed.bars, packed.positions], 1)
         for row, *token in tokens.tolist():
             cache.counters[row].read(*token)
-        last = batch.lengths.cumsum(0) - 1
-        cache.carried = {
-            "instrument": packed.current(self.embedding.instruments)[last],
-            "bar": packed.bars[last],
-            "position": packed.positions[last],
-        }
-        cache.carried |= {f"previous{i}": packed.before(i)[last] for i in range(self.config.carry)}
-        return self.head(self.norm(hidden[last]))
+        cache.carried = self.embedding.carried(packed)
+        return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
     def advance(
@@ -371,44 +338,25 @@ class MuseMorphose(DecoderLM):
     ) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
         place = torch.stack([ids, bars, positions], 1).tolist()
-        for song, (_, bar, _) in zip(cache.songs, place, strict=True):
-            if bar != song.bar:
-                if song.bar >= 0:
-                    song.keep_bar(song.bar, song.own_bar(), None)
-                song.begin_bar(bar)
+        cache.enter([bar for _, bar, _ in place])
         reached = [counter.read(*token) for counter, token in zip(cache.counters, place, strict=True)]
         texture = torch.tensor(reached, device=ids.device)
         rows = torch.arange(len(ids), device=ids.device)
         told = cache.told[rows, bars.clamp(max=cache.told.shape[1] - 1)]
-        x = self._input(self._embed_next(ids, bars, positions, countdown, cache), texture, told)
+        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
+        x = self._input(x, texture, told)
         angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
         if cache.step:
             logits = cache.step(x, cache.songs, angles, told if self.config.conditioning == "in" else None)
         else:
             logits = self._plain_step(x, told, angles, cache)
-        for song in cache.songs:
-            song.advance()
+        cache.advance()
         return logits
 
     def _plain_step(self, x: Tensor, told: Tensor, angles: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
         """What the compiled step computes, by PyTorch."""
         for layer, block in enumerate(self.decoder_blocks):
             x = self._told_within(x, told)
-            q, k, v = block.attention.project(block.attention_norm(x), angles, cache.joined[layer])
-            mixed = []
-            for row, song in enumerate(cache.songs):
-                song.append(layer, k[row], v[row])
-                mixed.append(song.attend(layer, q[row]))
-            x = block.attended(x, torch.stack(mixed))
+            q, k, v = block.project(x, angles, cache.joined[layer])
+            x = block.attended(x, cache.attend(layer, q, k, v))
         return self.head(self.norm(self._told_after(x, told)))
-
-    def _embed_next(self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: Cache) -> Tensor:
-        carried, instruments = cache.carried, self.embedding.instruments
-        new = (ids >= instruments.start) & (ids < instruments.stop)
-        place = {"instrument": ids, "bar": bars, "position": positions}
-        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
-        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
-        previous = [carried[f"previous{i}"] for i in range(self.config.carry)]
-        latest = [ids, *previous]
-        cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
-        return self.embedding.one(ids, previous, instrument, countdown)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ritornello.data.batch import TokenBatch
 from ritornello.layers.positions import sinusoids
 from ritornello.layers.transformer import Block, CausalAttention, Memory
-from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.models.base import Carried, DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
 
 
@@ -31,7 +31,7 @@ class SequenceCache:
     """What the attentions remember of each row, and what the embedding needs of earlier tokens."""
 
     memory: Memory
-    carried: dict[str, Int[Tensor, " rows"]]
+    carried: Carried
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order."""
@@ -83,10 +83,8 @@ class SequenceLM(DecoderLM):
 
     def cache(self, rows: int) -> SequenceCache:
         config, like = self.config, self.head.weight.detach()
-        nothing = torch.zeros(rows, dtype=torch.long, device=like.device)
-        names = ["instrument", "bar", "position", *(f"previous{i}" for i in range(config.carry))]
         memory = self.memory(rows, config.layers, config.heads, config.width // config.heads, like)
-        return SequenceCache(memory, dict.fromkeys(names, nothing))
+        return SequenceCache(memory, self.embedding.nothing(rows))
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: SequenceCache) -> Float[Tensor, "rows vocabulary"]:
@@ -95,13 +93,7 @@ class SequenceLM(DecoderLM):
         x = self._rectangle(packed)
         for i, block in enumerate(self.layers):
             x = block.read(x, packed.lengths, i, cache.memory)
-        last = packed.lengths.cumsum(0) - 1
-        cache.carried = {
-            "instrument": packed.current(self.embedding.instruments)[last],
-            "bar": packed.bars[last],
-            "position": packed.positions[last],
-        }
-        cache.carried |= {f"previous{i}": packed.before(i)[last] for i in range(self.config.carry)}
+        cache.carried = self.embedding.carried(packed)
         return self.head(self.norm(x[torch.arange(len(x), device=x.device), packed.lengths - 1]))
 
     @torch.no_grad()
@@ -114,21 +106,9 @@ class SequenceLM(DecoderLM):
         cache: SequenceCache,
     ) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next."""
-        x = self._input(self._embed_next(ids, bars, positions, countdown, cache), bars, positions)
+        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
+        x = self._input(x, bars, positions)
         for i, block in enumerate(self.layers):
             x = block.write(x, i, cache.memory)
         cache.memory.step()
         return self.head(self.norm(x))
-
-    def _embed_next(
-        self, ids: Tensor, bars: Tensor, positions: Tensor, countdown: Tensor, cache: SequenceCache
-    ) -> Float[Tensor, "rows width"]:
-        carried, instruments = cache.carried, self.embedding.instruments
-        new = (ids >= instruments.start) & (ids < instruments.stop)
-        place = {"instrument": ids, "bar": bars, "position": positions}
-        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
-        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
-        previous = [carried[f"previous{i}"] for i in range(self.config.carry)]
-        latest = [ids, *previous]
-        cache.carried = place | {f"previous{i}": latest[i] for i in range(self.config.carry)}
-        return self.embedding.one(ids, previous, instrument, countdown)

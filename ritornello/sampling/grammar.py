@@ -53,6 +53,13 @@ _FOLLOWS = {
 }
 
 
+def place(bars: np.ndarray, positions: np.ndarray, total: int | None) -> np.ndarray:
+    """Int64[3, rows]: bar, position and countdown (0 where no `total` of bars is asked for), as in a TokenBatch."""
+    bars = np.maximum(bars, 0)
+    countdown = np.zeros_like(bars) if total is None else np.maximum(total - bars, 0)
+    return np.stack([bars, positions, countdown])
+
+
 class Grammar:
     """Where each of `rows` songs stands in the grammar, and what may come next.
 
@@ -164,9 +171,7 @@ class Grammar:
 
     def place(self) -> np.ndarray:
         """Int64[3, rows]: bar, position and countdown of each row's last token, as in a TokenBatch."""
-        bars = np.maximum(self.bars, 0)
-        countdown = np.zeros_like(bars) if self.total is None else np.maximum(self.total - bars, 0)
-        return np.stack([bars, self.positions, countdown])
+        return place(self.bars, self.positions, self.total)
 
     # What each family of tokens changes, in the rows that have just received one.
 

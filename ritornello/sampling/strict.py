@@ -14,6 +14,7 @@ import numpy as np
 from ritornello.errors import ConfigError
 from ritornello.representations import melody, voices
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
+from ritornello.sampling.grammar import place
 
 
 class StrictGrammar:
@@ -80,9 +81,7 @@ class StrictGrammar:
 
     def place(self) -> np.ndarray:
         """Int64[3, rows]: bar, position and countdown of each row's last token, as in a TokenBatch."""
-        bars = np.maximum(self.bars, 0)
-        countdown = np.zeros_like(bars) if self.total is None else np.maximum(self.total - bars, 0)
-        return np.stack([bars, self.positions, countdown])
+        return place(self.bars, self.positions, self.total)
 
     def _one(self, legal: np.ndarray, family: str) -> None:
         """Allow a family, or of it the one that is wanted."""
