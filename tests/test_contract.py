@@ -12,6 +12,7 @@ from ritornello.generate_rolls import generate_rolls
 from ritornello.models import family
 from ritornello.representations import build
 from ritornello.run import Run, RunConfig
+from ritornello.sampling.autoregress import Token
 from tests.families import (
     EVERY,
     ROLLS,
@@ -128,7 +129,7 @@ def test_cached_equals_uncached(variant: str, writing: str):
         expected = model(batch)
     cache = model.cache(2)
     for t in range(60):
-        logits = model.advance(*_column(batch, [t, t]), cache)
+        logits = model.advance(Token(*_column(batch, [t, t])), cache)
         torch.testing.assert_close(logits, expected[:, t], atol=1e-4, rtol=1e-4)
 
 
@@ -149,7 +150,7 @@ def test_prefill_equals_advancing(variant: str, writing: str):
         torch.testing.assert_close(first[row], expected[row, start - 1], atol=1e-4, rtol=1e-4)
     for t in range(25):
         places = [start + t for start in starts]
-        logits = model.advance(*_column(batch, places), cache)
+        logits = model.advance(Token(*_column(batch, places)), cache)
         for row, place in enumerate(places):
             torch.testing.assert_close(logits[row], expected[row, place], atol=1e-4, rtol=1e-4)
 

@@ -15,6 +15,7 @@ from ritornello.data.batch import TokenBatch, collate
 from ritornello.data.dataset import cut
 from ritornello.models.base import DecoderLM
 from ritornello.representations.base import Tokens
+from ritornello.sampling.autoregress import Token
 
 WRITTEN = 64  # tokens that are written after a prompt of each length
 
@@ -76,11 +77,11 @@ def _write_seconds(model: DecoderLM, batch: TokenBatch, device: str) -> float:
     prompt = TokenBatch(ids, bars, positions, countdown, batch.lengths - WRITTEN)
     cache = model.cache(1)
     model.prefill(prompt, cache)
-    columns = [[f[:, i] for f in fields] for i in range(-WRITTEN, 0)]
+    tokens = [Token(*(f[:, i] for f in fields)) for i in range(-WRITTEN, 0)]
 
     def write() -> None:
-        for ids, bars, positions, countdown in columns:
-            model.advance(ids, bars, positions, countdown, cache)
+        for token in tokens:
+            model.advance(token, cache)
 
     return _seconds(write, device) / WRITTEN
 

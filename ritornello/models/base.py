@@ -22,6 +22,7 @@ from ritornello.layers.step import Precision, Step
 from ritornello.layers.transformer import PreNormBlock
 from ritornello.representations.base import Roll, Tokens
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.sampling.autoregress import Token
 from ritornello.sampling.noise import Noise
 
 COUNTDOWN = 32  # bars left in the song are told up to this many; 0 means not known
@@ -170,15 +171,9 @@ class TokenEmbedding(nn.Module):
         earlier = {name: packed.before(i) for i, name in enumerate(self._earlier)}
         return {name: value[last] for name, value in (place | earlier).items()}
 
-    def following(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        carried: Carried,
-    ) -> tuple[Float[Tensor, "rows width"], Carried]:
+    def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
         """One more token of every song: `forward` of it alone, and what is carried on."""
+        ids, bars, positions, countdown = token
         new = (ids >= self.instruments.start) & (ids < self.instruments.stop)
         place = {"instrument": ids, "bar": bars, "position": positions}
         place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
@@ -266,14 +261,7 @@ class DecoderLM(Model):
     def prefill(self, batch: TokenBatch, cache: Any) -> Float[Tensor, "rows vocabulary"]:
         raise NotImplementedError
 
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: Any,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: Any) -> Float[Tensor, "rows vocabulary"]:
         raise NotImplementedError
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "batch time vocabulary"]:

@@ -25,6 +25,7 @@ from ritornello.layers.ring import RingCache
 from ritornello.models.base import DecoderConfig, DecoderLM, FactEmbedding, Packed
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.representations.voices import RANGES
+from ritornello.sampling.autoregress import Token
 
 VOICES = 4
 AGES = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # steps since a note began, as classes: age >= each of these
@@ -341,15 +342,9 @@ class ChoraleTransformer(DecoderLM):
         return self.head(self.norm(self._next(picture[last], past[last])))
 
     @torch.no_grad()
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: Cache,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next."""
+        ids, bars, positions, countdown = token
         cache.walk = cache.walk.follow(self.embedding.facts, ids, bars, positions)
         picture = self.embedding.one(cache.walk.state, positions, countdown)
         complete = cache.walk.state.complete

@@ -13,6 +13,7 @@ from torch import Tensor
 from ritornello.data.batch import TokenBatch
 from ritornello.layers.texture import Counter, Ruler, sixteenths
 from ritornello.representations.vocabulary import EOS, Vocabulary
+from ritornello.sampling.autoregress import Token
 
 if TYPE_CHECKING:
     from ritornello.models.musemorphose import Cache, MuseMorphose
@@ -63,16 +64,8 @@ class Directed:
         batch = replace(batch, **{f.name: self._copied(getattr(batch, f.name)) for f in fields(TokenBatch)})
         return self._directed(self.model.prefill(batch, cache.inner), cache)
 
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: DirectedCache,
-    ) -> Float[Tensor, "rows vocabulary"]:
-        ids, bars, positions, countdown = map(self._copied, (ids, bars, positions, countdown))
-        return self._directed(self.model.advance(ids, bars, positions, countdown, cache.inner), cache)
+    def advance(self, token: Token, cache: DirectedCache) -> Float[Tensor, "rows vocabulary"]:
+        return self._directed(self.model.advance(Token(*map(self._copied, token)), cache.inner), cache)
 
     @property
     def _copies(self) -> int:

@@ -25,6 +25,7 @@ from ritornello.layers.ring import RingCache
 from ritornello.models.base import DecoderConfig, DecoderLM, FactEmbedding, Packed
 from ritornello.representations.melody import STEPS, bar_length
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.sampling.autoregress import Token
 
 PITCHES, DURATIONS = 5, 3  # last ones that a token is read with
 LEAP = 19  # larger intervals look alike
@@ -221,17 +222,11 @@ class MelodyTransformer(DecoderLM):
         return self.head(self.norm(x[torch.arange(len(x), device=x.device), batch.lengths - 1]))
 
     @torch.no_grad()
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: Cache,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next."""
-        cache.place = self._follow(ids, positions, cache.place)
-        x, angles = self.embedding.one(cache.place, countdown), self._angles(bars, positions)
+        cache.place = self._follow(token.ids, token.positions, cache.place)
+        x = self.embedding.one(cache.place, token.countdown)
+        angles = self._angles(token.bars, token.positions)
         for layer, block in enumerate(self.layers):
             x = block.step(x, angles, cache.memory, layer)
         cache.memory.step()

@@ -22,6 +22,7 @@ from ritornello.layers.positions import rotary_angles, rotate, sinusoids
 from ritornello.layers.transformer import Heads, PreNormBlock
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.sampling.autoregress import Token
 
 
 class Config(DecoderConfig):
@@ -192,21 +193,14 @@ class Museformer(DecoderLM):
         return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: BarCache,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
-        cache.enter(bars.tolist(), lambda song: self._finish_bar(song, cache))
-        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
-        x = self._input(x, bars, positions)
+        cache.enter(token.bars.tolist(), lambda song: self._finish_bar(song, cache))
+        x, cache.carried = self.embedding.following(token, cache.carried)
+        x = self._input(x, token.bars, token.positions)
         angles = None
         if self.config.positions == "rotary":
-            angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
+            angles = rotary_angles(token.bars, token.positions, self.config.width // self.config.heads)
         logits = cache.step(x, cache.songs, angles) if cache.step else self.plain_step(x, cache, angles)
         cache.advance()
         return logits

@@ -34,6 +34,7 @@ from ritornello.models.directed import Directed
 from ritornello.music.attributes import class_bounds
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import EOS, Vocabulary
+from ritornello.sampling.autoregress import Token
 
 CLASSES = 8  # of each attribute (section III-C); one more stands for "as you like"
 ATTRIBUTES = 2  # rhythmic intensity, polyphony
@@ -328,22 +329,16 @@ class MuseMorphose(DecoderLM):
         return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: Cache,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
+        ids, bars, positions, _ = token
         place = torch.stack([ids, bars, positions], 1).tolist()
         cache.enter([bar for _, bar, _ in place])
         reached = [counter.read(*token) for counter, token in zip(cache.counters, place, strict=True)]
         texture = torch.tensor(reached, device=ids.device)
         rows = torch.arange(len(ids), device=ids.device)
         told = cache.told[rows, bars.clamp(max=cache.told.shape[1] - 1)]
-        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
+        x, cache.carried = self.embedding.following(token, cache.carried)
         x = self._input(x, texture, told)
         angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
         if cache.step:

@@ -17,6 +17,7 @@ from ritornello.layers.positions import sinusoids
 from ritornello.layers.transformer import Block, CausalAttention, Memory
 from ritornello.models.base import Carried, DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.sampling.autoregress import Token
 
 
 class SequenceConfig(DecoderConfig):
@@ -97,17 +98,10 @@ class SequenceLM(DecoderLM):
         return self.head(self.norm(x[torch.arange(len(x), device=x.device), packed.lengths - 1]))
 
     @torch.no_grad()
-    def advance(
-        self,
-        ids: Int[Tensor, " rows"],
-        bars: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        countdown: Int[Tensor, " rows"],
-        cache: SequenceCache,
-    ) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: SequenceCache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next."""
-        x, cache.carried = self.embedding.following(ids, bars, positions, countdown, cache.carried)
-        x = self._input(x, bars, positions)
+        x, cache.carried = self.embedding.following(token, cache.carried)
+        x = self._input(x, token.bars, token.positions)
         for i, block in enumerate(self.layers):
             x = block.write(x, i, cache.memory)
         cache.memory.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,15 @@ class Prompt(Protocol):
     def lengths(self) -> Int64[Tensor, " rows"]: ...
 
 
+class Token(NamedTuple):
+    """One token of every row, and where it stands: the fields of a TokenBatch at one place."""
+
+    ids: Int64[Tensor, " rows"]
+    bars: Int64[Tensor, " rows"]
+    positions: Int64[Tensor, " rows"]
+    countdown: Int64[Tensor, " rows"]
+
+
 class Cache(Protocol):
     """What a model remembers of the songs that it writes."""
 
@@ -46,14 +55,7 @@ class Player(Protocol):
 
     def prefill(self, batch: Any, cache: Any) -> Float[Tensor, "rows vocabulary"]: ...
 
-    def advance(
-        self,
-        ids: Int64[Tensor, " rows"],
-        bars: Int64[Tensor, " rows"],
-        positions: Int64[Tensor, " rows"],
-        countdown: Int64[Tensor, " rows"],
-        cache: Any,
-    ) -> Float[Tensor, "rows vocabulary"]: ...
+    def advance(self, token: Token, cache: Any) -> Float[Tensor, "rows vocabulary"]: ...
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ def autoregress(
         if page.complete > shown:
             shown = page.complete
             yield page.draft()
-        bars, positions, countdown = torch.from_numpy(place).to(device, non_blocking=True)
-        logits = model.advance(ids, bars, positions, countdown, cache)
+        logits = model.advance(Token(ids, *torch.from_numpy(place).to(device, non_blocking=True)), cache)
     yield page.draft()
 
 

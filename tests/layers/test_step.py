@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ritornello.layers import step
+from ritornello.sampling.autoregress import Token
 from tests.families import make_batch, make_model
 
 needs_compiler = pytest.mark.skipif(not step.available(), reason="no C++ compiler")
@@ -19,7 +20,7 @@ def logits(writing: str, tokens: int = 60, variant: str = "museformer-shipped", 
     model.writing = writing
     cache = model.cache(len(rows))
     fields = [getattr(batch, name)[list(rows)] for name in ("ids", "bars", "positions", "countdown")]
-    return torch.stack([model.advance(*(field[:, t] for field in fields), cache) for t in range(tokens)])
+    return torch.stack([model.advance(Token(*(field[:, t] for field in fields)), cache) for t in range(tokens)])
 
 
 @needs_compiler
@@ -105,5 +106,5 @@ def test_rows_that_leave_change_nothing_for_the_others():
                 rows = [1]
             here = replace(batch, ids=batch.ids[rows], bars=batch.bars[rows], positions=batch.positions[rows])
             countdown = batch.countdown[rows]
-            found = model.advance(here.ids[:, t], here.bars[:, t], here.positions[:, t], countdown[:, t], cache)
+            found = model.advance(Token(here.ids[:, t], here.bars[:, t], here.positions[:, t], countdown[:, t]), cache)
             torch.testing.assert_close(found, expected[t, rows], atol=1e-5, rtol=1e-5)

@@ -17,6 +17,7 @@ from ritornello.models.sequence import SequenceLM
 from ritornello.models.transformer_xl import RecurrentAttention
 from ritornello.music.bars import bars
 from ritornello.representations import build
+from ritornello.sampling.autoregress import Token
 from tests.families import SEQUENCES, make_batch, make_model
 
 TIME = 60  # more than two chunks of 24, three segments and windows of 16
@@ -171,7 +172,7 @@ def test_keeps_some_rows_in_another_order(family: str):
     for t in range(14):
         places = {2: 22 + t, 0: 20 + t}
         fields = (batch.ids, batch.bars, batch.positions, batch.countdown)
-        logits = model.advance(*(torch.stack([f[row, at] for row, at in places.items()]) for f in fields), cache)
+        logits = model.advance(Token(*(torch.stack([f[row, at] for row, at in places.items()]) for f in fields)), cache)
         for found, (row, at) in zip(logits, places.items(), strict=True):
             torch.testing.assert_close(found, expected[row, at], atol=1e-4, rtol=1e-4)
 

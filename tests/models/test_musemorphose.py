@@ -17,6 +17,7 @@ from ritornello.models.directed import Directed, Insistence
 from ritornello.models.musemorphose import Config, MuseMorphose
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
+from ritornello.sampling.autoregress import Token
 from tests.families import SMALL
 from tests.songs import make_piano
 
@@ -158,11 +159,8 @@ def teacher(model: MuseMorphose, batch: TokenBatch, latents: torch.Tensor, class
 
 def fed(player: Any, batch: TokenBatch, cache: Any, start: int = 0) -> torch.Tensor:
     """Logits after every token from `start` on, one token at a time."""
-    rows = []
-    for t in range(start, batch.ids.shape[1]):
-        rows.append(
-            player.advance(*(getattr(batch, f)[:, t] for f in ("ids", "bars", "positions", "countdown")), cache)
-        )
+    fields = (batch.ids, batch.bars, batch.positions, batch.countdown)
+    rows = [player.advance(Token(*(f[:, t] for f in fields)), cache) for t in range(start, batch.ids.shape[1])]
     return torch.stack(rows, 1)
 
 
@@ -248,7 +246,7 @@ def test_the_cache_is_bounded_in_a_long_song():
     for time in range(15):
         for id, bar, position in zip(ids, bars, positions, strict=True):
             place = torch.tensor([[id], [bar + 2 * time], [position], [0]])
-            model.advance(place[0], place[1], place[2], place[3], cache)
+            model.advance(Token(*place), cache)
         filled.append(cache.songs[0].filled)
     assert filled[1:] == filled[1:2] * 14
     assert len(cache.songs[0].whole) <= 1

@@ -13,7 +13,7 @@ from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.representations.events import Events
 from ritornello.representations.vocabulary import BOS
-from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.logits import seeded
 from ritornello.sampling.script import ScriptedGrammar, Settled
 from tests.songs import make_piano
@@ -37,8 +37,8 @@ class Noise:
     def prefill(self, batch: Any, cache: Any) -> torch.Tensor:
         return torch.randn((len(batch.lengths), PIANO.vocabulary.size), generator=self.generator)
 
-    def advance(self, ids: Any, bars: Any, positions: Any, countdown: Any, cache: Any) -> torch.Tensor:
-        return torch.randn((len(ids), PIANO.vocabulary.size), generator=self.generator)
+    def advance(self, token: Token, cache: Any) -> torch.Tensor:
+        return torch.randn((len(token.ids), PIANO.vocabulary.size), generator=self.generator)
 
 
 def start() -> Any:

@@ -128,7 +128,7 @@ class Deaf(torch.nn.Module):
         cache.step = int(batch.lengths[0])
         return self.logits[cache.step % 97].expand(len(cache.rows), -1)
 
-    def advance(self, ids, bars, positions, countdown, cache):
-        self.heard.append((list(cache.rows), torch.stack([ids, bars, positions, countdown])))
+    def advance(self, token, cache):
+        self.heard.append((list(cache.rows), torch.stack(token)))
         cache.step += 1
         return self.logits[cache.step % 97].expand(len(cache.rows), -1)
