@@ -190,8 +190,6 @@ def controls_of(variant: str, **wishes: Any) -> Any:
 
 
 def play(variant: str, **wishes: Any) -> list[Any]:
-    if variant.startswith("conv_gru_vae"):
-        wishes = {"threshold": 0.018, **wishes}  # weights that were never trained are sure of silence
     model, representation = make_model(variant), build(ROLLS[variant][0])
     return list(generate_rolls(model, representation, controls_of(variant, **wishes)))
 

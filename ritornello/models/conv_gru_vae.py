@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -64,8 +64,8 @@ class Controls(Wishes):
     """A MIDI file whose first window the piece starts from; by default a random point."""
     end: Path | None = None
     """A MIDI file whose first window it goes to; by default a random point."""
-    threshold: float = Field(0.5, gt=0, lt=1)
-    """How sure the model must be of a note for it to sound."""
+    density: float = Field(1.0, gt=0, le=4)
+    """Notes that are played, as a multiple of how many the model expects."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -181,30 +181,42 @@ class Model(RollModel):
         parts = []
         for phrase in range(controls.phrases):
             z = between(ends[0], ends[1], phrase / max(1, controls.phrases - 1))
-            parts.append(self.write(z, controls.threshold))
+            parts.append(self.write(z, controls.density))
             cells = torch.cat(parts, 2)
             bars = (torch.arange(cells.shape[2]) // 16).expand(len(noise), -1)
             yield RollBatch(cells, bars, torch.full((len(noise),), cells.shape[2]))
 
-    def write(self, z: Float[Tensor, "batch latent"], threshold: float = 0.5) -> Tensor:
-        """Cells uint8[batch, tracks, steps, 128] of latent points: likely onsets, and what is likely held after one."""
+    def write(self, z: Float[Tensor, "batch latent"], density: float = 1.0) -> Tensor:
+        """Cells uint8[batch, tracks, steps, 128] of latent points: likely onsets, and what is likely held after one.
+
+        Between the windows that it knows the model is sure of nothing, but what it expects is as loud as music: so the
+        likeliest onsets sound, as many as their probabilities add up to, and likewise what is held.
+        """
         if self.config.decoder == "mlp":
             likely = self.decode(z).sigmoid()
         else:
             likely = z.new_zeros(len(z), self.tracks * self.config.keys * 2, self.config.steps)
             for step in range(self.config.steps):
-                heard = (likely > threshold).float()
-                likely[:, :, step] = self.decode(z, heard).sigmoid()[:, :, step]
+                likely[:, :, step] = self.decode(z, (likely > 0.5).float()).sigmoid()[:, :, step]
         onset, held = likely.view(len(z), self.tracks, 2, self.config.keys, self.config.steps).unbind(2)
+        may_begin, may_hold = likeliest(onset, density), likeliest(held, density)
         cells = torch.zeros(len(z), self.tracks, self.config.steps, 128, dtype=torch.uint8, device=z.device)
         written = cells[..., self.config.lowest : self.config.lowest + self.config.keys]
-        sounding = torch.zeros_like(onset[..., 0], dtype=torch.bool)
+        sounding = torch.zeros_like(may_begin[..., 0])
         for step in range(self.config.steps):
-            begins = (onset[..., step] > threshold) & (onset[..., step] >= held[..., step] * sounding)
-            goes_on = sounding & (held[..., step] > threshold) & ~begins
+            begins = may_begin[..., step] & (onset[..., step] >= held[..., step] * sounding)
+            goes_on = sounding & may_hold[..., step] & ~begins
             written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
             sounding = begins | goes_on
         return cells
+
+
+def likeliest(chances: Float[Tensor, "batch ..."], density: float) -> Bool[Tensor, "batch ..."]:
+    """In every row the likeliest cells, as many as are expected: `density` times the sum of their probabilities."""
+    ranked = chances.flatten(1).sort(1, descending=True).values
+    count = (density * ranked.sum(1)).round().long().clamp(max=ranked.shape[1])
+    least = F.pad(ranked, (1, 0), value=2.0).gather(1, count[:, None])  # no cell is as likely as 2
+    return chances >= least.view(-1, *[1] * (chances.ndim - 1))
 
 
 def f1(found: Tensor, real: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def test_from_ones_own_files_to_a_piece(tmp_path: Path, monkeypatch: pytest.Monk
     assert "valid_bound" in (tmp_path / "runs" / "small" / "metrics.jsonl").read_text()
     assert (tmp_path / "runs" / "small" / "samples" / "0000003.mid").exists()
     assert main(["train", "small.toml", "--resume", "--set", "train.steps=4"]) == 0
-    flags = ["--threshold", "0.01", "--phrases", "2", "--start", "mine/03.mid"]
+    flags = ["--density", "1.5", "--phrases", "2", "--start", "mine/03.mid"]
     assert main(["generate", "--run", "runs/small", *flags, "-o", "piece.mid"]) == 0
     assert read("piece.mid").note_num() > 0
     capsys.readouterr()

@@ -9,7 +9,7 @@ import torch
 
 from ritornello.data.rolls import collate
 from ritornello.errors import ConfigError
-from ritornello.models.conv_gru_vae import Controls, between, f1
+from ritornello.models.conv_gru_vae import Controls, between, f1, likeliest
 from ritornello.representations.base import HELD, ONSET, SILENT
 from ritornello.sampling.noise import Noise
 from tests.families import make_model, make_rolls
@@ -38,9 +38,16 @@ def test_what_is_heard_can_be_written():
     torch.testing.assert_close(model.write(torch.zeros(len(x), 8)), batch.cells, atol=0, rtol=0)
 
 
+def test_as_much_sounds_as_is_expected():
+    """Unsure of every note, and yet not silent."""
+    chances = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.0, 0.01, 0.02, 0.0], [1.0, 0.9, 0.0, 0.3]])
+    assert likeliest(chances, 1.0).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
+    assert likeliest(chances, 2.0).tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
+
+
 def test_nothing_is_held_that_did_not_begin():
     model = make_model("conv_gru_vae")
-    cells = model.write(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), threshold=0.01)
+    cells = model.write(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))
     held = cells[:, :, 1:] == HELD
     assert (cells[:, :, :-1][held] != SILENT).all()
     assert (cells[:, :, 0] != HELD).all()
