@@ -48,10 +48,10 @@ def main() -> None:
     for family in FAMILIES:
         path = CONFIGS / f"{family}.toml"
         config = RunConfig.from_toml(path)
-        (tokens,) = config.data.folders  # tokens/<corpus>-<representation>
-        corpus = Path(tokens).name.rpartition("-")[0]
-        edition = ONE_EDITION if corpus == "bach_cello_suites" else ()
-        ritornello("prepare", corpus, "-o", tokens, "--representation", config.representation, *edition)
+        for tokens in config.data.folders:  # tokens/<corpus>-<representation>
+            corpus = Path(tokens).name.rpartition("-")[0]
+            edition = ONE_EDITION if corpus == "bach_cello_suites" else ()
+            ritornello("prepare", corpus, "-o", tokens, "--representation", config.representation, *edition)
         short = [f"train.steps={flags.steps}", "train.cooldown=0"]
         settings = [word for setting in short for word in ("--set", setting)]
         ritornello("train", path, "-o", flags.out / family, "--resume", *settings)

@@ -15,6 +15,7 @@ from ritornello.data.corpora import open_corpus
 from ritornello.data.prepare import prepare
 from ritornello.data.rolls import RollDataset
 from ritornello.errors import MusicError
+from ritornello.evaluate.framewise import FRAMES, FillerOfRolls, crops, framewise
 from ritornello.evaluate.harmony import Voices, figures, table, voices
 from ritornello.evaluate.tables import Cells, markdown, terminal
 from ritornello.models.base import RollModel
@@ -25,6 +26,7 @@ from ritornello.song import Song
 
 CORPORA = {"chorale": ("jsb_chorales",), "pianoroll": ("bach_cello_suites", "jsb_chorales")}
 WIDTH = 150  # columns of tables that go to a file
+NATS = ("coconet", "strict")
 BATCH = 64  # pieces that are written at once
 
 
@@ -44,7 +46,10 @@ def side_by_side(
     name = player.run.config.representation if player else "chorale"
     if player and isinstance(player.run.model, RollModel):
         folders = [tokens] if tokens else [prepared(c, name) for c in ((corpus,) if corpus else CORPORA[name])]
-        result["measured"] = measure_rolls(player.run, RollDataset(folders, "test", name), device)
+        test = RollDataset(folders, "test", name)
+        result["measured"] = measure_rolls(player.run, test, device)
+        if isinstance(model := player.run.player, FillerOfRolls):
+            result["framewise"] = framewise(model, crops(model, test, device, seed), frames=FRAMES, seed=seed)
         if name != "chorale":
             return result
     if tokens and name != "chorale":
@@ -67,6 +72,10 @@ def show(result: dict[str, Any], json: bool, md: bool) -> None:
     if "measured" in result:
         rows = [[name, f"{value:.4g}"] for name, value in result["measured"].items()]
         made.append(("On windows that it has not learned from", ["", "value"], rows))
+    if "framewise" in result:
+        told = result["framewise"]
+        rows = [[kind, f"{told[kind]['value']:.3f}", "{:.3f}-{:.3f}".format(*told[kind]["interval"])] for kind in NATS]
+        made.append((f"Nats a frame, {told['pieces']} pieces", ["", "mean", "5 to 95 % of resampled pieces"], rows))
     if "harmony" in result:
         made.append(table(result["harmony"]))
     if json:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from ritornello.errors import MusicError
 from ritornello.representations.base import SILENT, Roll
 
 SPLITS = ("train", "valid", "test")
+BEAT = 4  # steps
 KEYS = range(-5, 7)  # semitones that bring a song into each of the twelve keys
 
 
@@ -62,6 +64,15 @@ def unbatch(batch: RollBatch, meta: Sequence[Mapping[str, Any]] | None = None) -
         Roll(cells[row, :, :length], bars[row, :length], dict(meta[row]) if meta else {})
         for row, length in enumerate(batch.lengths.tolist())
     ]
+
+
+def beats(batch: RollBatch) -> Int64[Tensor, "batch steps"]:
+    """Every step's place in its beat: steps since the bar line, from the end of a first bar that is an upbeat."""
+    steps = torch.arange(batch.bars.shape[1], device=batch.bars.device)
+    line = F.pad(batch.bars[:, 1:] != batch.bars[:, :-1], (1, 0))
+    since = steps - torch.where(line, steps, 0).cummax(1).values
+    first = torch.where(line.any(1), line.to(torch.uint8).argmax(1), 0)[:, None]
+    return torch.where(steps < first, steps - first, since) % BEAT
 
 
 # ---- from disk -------------------------------------------------------------------------------------------------------

@@ -18,14 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ritornello.data.rolls import BEAT, RollBatch, beats, collate, starts, window
 from ritornello.evaluate.bootstrap import interval
+from ritornello.representations.base import Roll
+
+STEPS = 128  # of a crop
+FRAMES = 16  # that are measured of each crop, where nothing else is asked: all of them take an hour
 
 
 class Filler(Protocol):
@@ -38,12 +43,31 @@ class Filler(Protocol):
         ...
 
 
+@runtime_checkable
+class FillerOfRolls(Filler, Protocol):
+    """And what the cells of a piano roll are to it."""
+
+    def hear(self, batch: RollBatch) -> Int[Tensor, "batch voices steps"]:
+        """The class of every cell."""
+        ...
+
+
 @dataclass(frozen=True)
 class Crop:
     """A crop of one piece."""
 
     cells: Int[Tensor, "voices steps"]
     beat: Int[Tensor, " steps"]
+
+
+def crops(model: FillerOfRolls, rolls: Sequence[Roll], device: str = "cpu", seed: int = 0) -> list[Crop]:
+    """One crop of every piece, from a random beat; of shorter pieces all there is."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for roll in rolls:
+        batch = collate([window(roll, int(rng.choice(starts(roll, STEPS, hop=BEAT))), STEPS)]).to(device)
+        found.append(Crop(model.hear(batch)[0], beats(batch)[0]))
+    return found
 
 
 @torch.no_grad()

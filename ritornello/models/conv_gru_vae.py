@@ -187,10 +187,11 @@ class Model(RollModel):
             yield RollBatch(cells, bars, torch.full((len(noise),), cells.shape[2]))
 
     def write(self, z: Float[Tensor, "batch latent"], density: float = 1.0) -> Tensor:
-        """Cells uint8[batch, tracks, steps, 128] of latent points: likely onsets, and what is likely held after one.
+        """Cells uint8[batch, tracks, steps, 128] of latent points: the likeliest onsets, and what lasts.
 
         Between the windows that it knows the model is sure of nothing, but what it expects is as loud as music: so the
-        likeliest onsets sound, as many as their probabilities add up to, and likewise what is held.
+        likeliest onsets sound, as many as their probabilities add up to. What sounds goes on where that is likelier than
+        not: a key that is held has sounded before, so p(held | it sounded) = p(held) / p(it sounded).
         """
         if self.config.decoder == "mlp":
             likely = self.decode(z).sigmoid()
@@ -199,13 +200,14 @@ class Model(RollModel):
             for step in range(self.config.steps):
                 likely[:, :, step] = self.decode(z, (likely > 0.5).float()).sigmoid()[:, :, step]
         onset, held = likely.view(len(z), self.tracks, 2, self.config.keys, self.config.steps).unbind(2)
-        may_begin, may_hold = likeliest(onset, density), likeliest(held, density)
+        may_begin = likeliest(onset, density)
+        lasts = F.pad(held[..., 1:] > 0.5 * (onset + held)[..., :-1], (1, 0))
         cells = torch.zeros(len(z), self.tracks, self.config.steps, 128, dtype=torch.uint8, device=z.device)
         written = cells[..., self.config.lowest : self.config.lowest + self.config.keys]
         sounding = torch.zeros_like(may_begin[..., 0])
         for step in range(self.config.steps):
             begins = may_begin[..., step] & (onset[..., step] >= held[..., step] * sounding)
-            goes_on = sounding & may_hold[..., step] & ~begins
+            goes_on = sounding & lasts[..., step] & ~begins
             written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
             sounding = begins | goes_on
         return cells

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ritornello.config import Config as Settings
-from ritornello.data.rolls import RollBatch, collate
+from ritornello.data.rolls import BEAT, RollBatch, beats, collate
 from ritornello.errors import ConfigError
 from ritornello.layers.plain import Block
 from ritornello.layers.positions import rotary_angles
@@ -37,7 +37,7 @@ from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
 
 REST = 0  # class of a silent cell; class k > 0 is the pitch lowest + k - 1
-BEAT, BAR = 4, 16  # steps
+BAR = 16  # steps
 NAMES = ("soprano", "alto", "tenor", "bass")
 
 
@@ -260,15 +260,6 @@ class Model(RollModel):
         roll = torch.where(free[..., None], written, given.cells.expand_as(written))
         rows = len(cells)
         return RollBatch(roll, given.bars.expand(rows, -1), given.lengths.expand(rows))
-
-
-def beats(batch: RollBatch) -> Int[Tensor, "batch steps"]:
-    """Every step's place in its beat: steps since the bar line, from the end of a first bar that is an upbeat."""
-    steps = torch.arange(batch.bars.shape[1], device=batch.bars.device)
-    line = F.pad(batch.bars[:, 1:] != batch.bars[:, :-1], (1, 0))
-    since = steps - torch.where(line, steps, 0).cummax(1).values
-    first = torch.where(line.any(1), line.to(torch.uint8).argmax(1), 0)[:, None]
-    return torch.where(steps < first, steps - first, since) % BEAT
 
 
 def wrong_moves(cells: Classes) -> Mask:

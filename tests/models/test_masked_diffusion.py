@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ritornello.cli import main
-from ritornello.data.rolls import collate
+from ritornello.data.rolls import beats, collate
 from ritornello.errors import ConfigError
-from ritornello.models.masked_diffusion import REST, Config, Controls, Model, beats, wrong_moves
+from ritornello.models.masked_diffusion import REST, Config, Controls, Model, wrong_moves
 from ritornello.music.score import read, write
 from ritornello.representations import build
 from ritornello.representations.base import SILENT, Roll
