@@ -190,8 +190,8 @@ class Model(RollModel):
         """Cells uint8[batch, tracks, steps, 128] of latent points: the likeliest onsets, and what lasts.
 
         Between the windows that it knows the model is sure of nothing, but what it expects is as loud as music: so the
-        likeliest onsets sound, as many as their probabilities add up to. What sounds goes on where that is likelier than
-        not: a key that is held has sounded before, so p(held | it sounded) = p(held) / p(it sounded).
+        likeliest onsets sound, as many as their probabilities add up to. What sounds goes on where that is likelier
+        than not: a key that is held has sounded before, so p(held | it sounded) = p(held) / p(it sounded).
         """
         if self.config.decoder == "mlp":
             likely = self.decode(z).sigmoid()

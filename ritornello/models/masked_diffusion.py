@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from ritornello.config import Config as Settings
 from ritornello.data.rolls import BEAT, RollBatch, beats, collate
 from ritornello.errors import ConfigError
+from ritornello.layers.counterpoint import parallels
 from ritornello.layers.plain import Block
 from ritornello.layers.positions import rotary_angles
 from ritornello.models.base import Controls as Wishes
@@ -222,7 +223,7 @@ class Model(RollModel):
             if round % 8 == 7:
                 yield self._batch(cells, free, given)
         for _ in range(controls.polish):
-            wrong = wrong_moves(cells) & free
+            wrong = parallels(cells) & free
             wrong &= noise.uniform(*cells.shape[1:]) < 0.8  # so that it does not run in circles
             cells = torch.where(
                 wrong.flatten(1).any(1)[:, None, None], self._rewrite(cells, wrong, given, controls, noise), cells
@@ -260,18 +261,3 @@ class Model(RollModel):
         roll = torch.where(free[..., None], written, given.cells.expand_as(written))
         rows = len(cells)
         return RollBatch(roll, given.bars.expand(rows, -1), given.lengths.expand(rows))
-
-
-def wrong_moves(cells: Classes) -> Mask:
-    """Cells that make parallel fifths or octaves with another voice, and those that they come from."""
-    wrong = torch.zeros_like(cells, dtype=torch.bool)
-    move = (cells[..., 1:] - cells[..., :-1]) * ((cells[..., 1:] > REST) & (cells[..., :-1] > REST))
-    for a in range(cells.shape[1]):
-        for b in range(a):
-            interval = (cells[:, a] - cells[:, b]).abs() % 12
-            kept = (interval[:, 1:] == interval[:, :-1]) & ((interval[:, 1:] == 0) | (interval[:, 1:] == 7))
-            parallel = kept & (move[:, a] * move[:, b] > 0)
-            for voice in (a, b):
-                wrong[:, voice, 1:] |= parallel
-                wrong[:, voice, :-1] |= parallel
-    return wrong

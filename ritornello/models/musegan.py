@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from ritornello.config import Config as Settings
 from ritornello.data.rolls import KEYS, RollBatch
+from ritornello.layers.counterpoint import parallels
 from ritornello.layers.ema import Ema
 from ritornello.models.base import Controls as Wishes
 from ritornello.models.base import RollModel
@@ -39,6 +40,7 @@ from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
 
 BARS, STEPS, VOICES = 2, 16, 4  # of a phrase, of a bar
+NAMES = ("soprano", "alto", "tenor", "bass")
 WINDOW = BARS * STEPS
 RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))  # lowest and highest key of soprano, alto, tenor, bass
 CHORDS = ((0, 4, 7), (0, 3, 7), (0, 3, 6), (0, 4, 7, 10), (0, 3, 7, 10), (0, 4, 7, 11), (0, 3, 6, 10))
@@ -70,8 +72,8 @@ class Controls(Wishes):
 
     phrases: int = Field(4, ge=1, le=64)
     """How many, one after another."""
-    tries: int = Field(1, ge=1, le=256)
-    """Of so many drafts of a phrase the one is kept that suits the critic best, with the bar before it."""
+    tries: int = Field(8, ge=1, le=256)
+    """Of so many drafts of a phrase the one is kept that makes the fewest parallel fifths and octaves."""
     change: Literal["chords", "style", "melody", "groove"] | None = None
     """Draw this kind of noise anew and keep the others: a variation of what the same seed gives without it."""
     voice: Literal["soprano", "alto", "tenor", "bass"] | None = None
@@ -406,35 +408,33 @@ class Model(RollModel):
     # ---- playing -----------------------------------------------------------------------------------------------------
 
     def sample(self, controls: Controls, noise: Noise, rolls: Sequence[Roll] = ()) -> Iterator[RollBatch]:
-        """A draft after every phrase. Of `tries` phrases that one comes next which the critic likes best, by itself and
-        in the two bars around the seam."""
+        """A draft after every phrase."""
         piece: list[Phrase] = []
         choice = noise.uniform()
         for _ in range(controls.phrases):
-            tries = self.tries(controls, noise)
-            score = self.critic(tries)
-            if piece:
-                score = score + self.critic(self._seam(piece[-1], tries, controls.tries))
-            best = score.view(len(noise), controls.tries).argmax(1) + torch.arange(len(noise)) * controls.tries
-            piece.append(Phrase(tries.keys[best], tries.onsets[best]))
+            phrase = self.phrase(controls, noise, piece[-1] if piece else None)
+            piece.append(phrase)
             whole = Phrase(torch.cat([p.keys for p in piece], 2), torch.cat([p.onsets for p in piece], 2))
             yield self.write(self.shifted(whole, self.shift_of(whole.keys, choice)))
 
-    def tries(self, controls: Controls, noise: Noise) -> Phrase:
-        """`tries` drafts for each row of the noise."""
-        size = Latents.size(self.config.latent)
-        first, second = (noise.normal(controls.tries, size).flatten(0, 1) for _ in range(2))
+    def phrase(self, controls: Controls, noise: Noise, before: Phrase | None) -> Phrase:
+        """The phrase that comes next: the best of some drafts, or a variation of that one."""
+        size, rows, tries = Latents.size(self.config.latent), len(noise), controls.tries
+        first, other = (noise.normal(tries, size).flatten(0, 1) for _ in range(2))
         latents = Latents.of(first, self.config.latent)
-        if controls.change:
-            voice = ("soprano", "alto", "tenor", "bass").index(controls.voice) if controls.voice else None
-            latents = latents.changed(controls.change, Latents.of(second, self.config.latent), voice)
-        return self.mean.mean(latents)
-
-    def _seam(self, before: Phrase, tries: Phrase, each: int) -> Phrase:
-        """The last bar of what is there and the first of what may come."""
-        keys = before.keys[:, :, STEPS:].repeat_interleave(each, 0), tries.keys[:, :, :STEPS]
-        onsets = before.onsets[:, :, STEPS:].repeat_interleave(each, 0), tries.onsets[:, :, :STEPS]
-        return Phrase(torch.cat(keys, 2), torch.cat(onsets, 2))
+        drafts = self.mean.mean(latents)
+        keys = drafts.keys
+        if before is not None:  # the seam counts
+            keys = torch.cat([before.keys[:, :, -1:].repeat_interleave(tries, 0), keys], 2)
+        rest = self.config.keys
+        wrong = parallels(torch.where(keys.argmax(-1) == rest, 0, keys.argmax(-1) + 1)).sum((1, 2))
+        best = wrong.view(rows, tries).argmin(1) + torch.arange(rows, device=wrong.device) * tries
+        if controls.change is None:
+            return Phrase(drafts.keys[best], drafts.onsets[best])
+        voice = NAMES.index(controls.voice) if controls.voice else None
+        return self.mean.mean(
+            latents[best].changed(controls.change, Latents.of(other[best], self.config.latent), voice)
+        )
 
     def write(self, phrase: Phrase) -> RollBatch:
         """Cells of what sounds."""

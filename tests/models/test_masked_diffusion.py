@@ -10,7 +10,7 @@ import torch
 from ritornello.cli import main
 from ritornello.data.rolls import beats, collate
 from ritornello.errors import ConfigError
-from ritornello.models.masked_diffusion import REST, Config, Controls, Model, wrong_moves
+from ritornello.models.masked_diffusion import REST, Config, Controls, Model
 from ritornello.music.score import read, write
 from ritornello.representations import build
 from ritornello.representations.base import SILENT, Roll
@@ -107,15 +107,6 @@ def test_classes_come_back_as_a_roll(model: Model):
 def test_beats_count_from_the_bar_line():
     batch = collate([Roll(make_roll(0, 2).cells[:, 10:], make_roll(0, 2).bars[10:])])
     assert beats(batch)[0, :8].tolist() == [2, 3, 0, 1, 2, 3, 0, 1]
-
-
-def test_wrong_moves_by_hand():
-    """Soprano and bass in octaves, alto a fifth above the bass: all moving up a step; the tenor stays."""
-    cells = torch.tensor([[[25, 27, 29], [20, 22, 22], [16, 16, 16], [13, 15, 13]]])
-    wrong = wrong_moves(cells)[0]
-    assert wrong[:, 0].tolist() == [True, True, False, True]
-    assert wrong[:, 1].tolist() == [True, True, False, True]
-    assert wrong[:, 2].tolist() == [False, False, False, False]
 
 
 def test_the_verb_harmonises_a_file(tmp_path: Path):
