@@ -1,6 +1,6 @@
 """How much faster is Museformer's attention than full attention, in training? Both in the same run, on one thread.
 
-    python benchmarks/attention.py                     tables of ratios, 1 k to 20 k tokens, float32 and bfloat16
+    python benchmarks/attention.py                     tables of ratios, 1 k to 15 k tokens, float32 and bfloat16
     python benchmarks/attention.py --json --pictures docs/pictures
 
 `attention` is one layer's, forward and backward, of the paper's size (8 heads of 64), against torch's fused causal
@@ -22,7 +22,7 @@ from ritornello.layers.barwise import BarPlan, aggregate
 from ritornello.models.museformer import Config, FineCoarseAttention, Museformer
 from ritornello.representations import build
 
-LENGTHS = (1024, 5120, 10240, 15360)
+LENGTHS = (1024, 5120, 15360)
 OFFSETS = Config().offsets
 
 
