@@ -27,5 +27,5 @@ def make_grid(seed: int = 0, steps: int = 36, rests: float = 0.02) -> np.ndarray
 
 
 def make_voices(seed: int = 0, steps: int = 36) -> Tokens:
-    """The same as tokens."""
-    return voices.write(make_grid(seed, steps), {"tempo": 80.0})
+    """The same as tokens, in one metre or another."""
+    return voices.write(make_grid(seed, steps), list(voices.METRES)[seed % len(voices.METRES)], {"tempo": 80.0})

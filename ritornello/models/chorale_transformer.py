@@ -30,7 +30,7 @@ from ritornello.sampling.autoregress import Token
 VOICES = 4
 AGES = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # steps since a note began, as classes: age >= each of these
 LEAP = 9  # larger steps of a voice look alike
-POSITIONS = 17
+POSITIONS = 25  # steps of the longest bar, and 0
 
 
 class Config(DecoderConfig):
@@ -55,7 +55,7 @@ class State:
     age:     steps since it began, 0 if in this step.
     move:    by how many semitones it moved when it began, within ± LEAP; 0 where one of the two is no pitch.
     slot:    tokens of this step read so far, less one; complete: this was the step's last token.
-    key:     the Key's place in its family + 1, 0 if not told.
+    key:     the Key's place in its family + 1, 0 if not told; metre: the Metre's.
     """
 
     pitch: Int[Tensor, "tokens 4"]
@@ -64,6 +64,7 @@ class State:
     slot: Int[Tensor, " tokens"]
     complete: Bool[Tensor, " tokens"]
     key: Int[Tensor, " tokens"]
+    metre: Int[Tensor, " tokens"]
 
     def of(self, index: Tensor) -> State:
         """Those of some tokens."""
@@ -75,13 +76,13 @@ class Facts:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.rest, self.bar = vocabulary.id("Rest"), vocabulary.id("Bar")
-        self.pitches, self.keys = vocabulary.range("Pitch"), vocabulary.range("Key")
+        self.pitches, self.keys, self.metres = map(vocabulary.range, ("Pitch", "Key", "Metre"))
         self.lowest = int(vocabulary.labels("Pitch")[0])
         self.pairs = [(a, b) for a in range(VOICES) for b in range(a)]
         kinds = len(self.pitches) + 2
         # One block of ones and zeros a fact, in the order of `ones`
         sizes = [kinds] * VOICES + [13] * VOICES + [len(AGES) + 1] * VOICES + [2 * LEAP + 2] * VOICES
-        sizes += [13] * len(self.pairs) + [POSITIONS, VOICES + 1, len(self.keys) + 1]
+        sizes += [13] * len(self.pairs) + [POSITIONS, VOICES + 1, len(self.keys) + 1, len(self.metres) + 1]
         self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self.size = sum(sizes)
 
@@ -90,9 +91,10 @@ class Facts:
         is_pitch = (ids >= self.pitches.start) & (ids < self.pitches.stop)
         return torch.where(is_pitch, ids - self.pitches.start + 2, (ids == self.rest).long())
 
-    def tells_key(self, ids: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The `State.key` that a token tells, or 0."""
-        return torch.where((ids >= self.keys.start) & (ids < self.keys.stop), ids - self.keys.start + 1, 0)
+    @staticmethod
+    def tells(ids: Int[Tensor, " n"], family: range) -> Int[Tensor, " n"]:
+        """The `State.key` or `State.metre` that a token tells, or 0."""
+        return torch.where((ids >= family.start) & (ids < family.stop), ids - family.start + 1, 0)
 
     @staticmethod
     def moved(before: Tensor, after: Tensor) -> Tensor:
@@ -107,7 +109,7 @@ class Facts:
         for field in (packed.rows, packed.bars, packed.positions):
             new[1:] |= field[1:] != field[:-1]
         slot = (place - torch.where(new, place, 0).cummax(0).values).clamp(max=VOICES - 1)
-        sounds, time = self.sounds(packed.ids), when(packed.bars, packed.positions)
+        sounds, time = self.sounds(packed.ids), (new & (packed.positions > 0)).cumsum(0)  # in steps
         row_start = torch.searchsorted(packed.rows, packed.rows)  # rows rise: where each token's row begins
 
         def latest(events: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,11 +125,14 @@ class Facts:
             previous = sounds[last[before]] * there_before
             return pitch, (time - time[last]) * there, self.moved(previous, pitch)
 
-        told = self.tells_key(packed.ids)
-        last, there = latest(told > 0)
+        def told(family: range) -> Tensor:
+            tells = self.tells(packed.ids, family)
+            last, there = latest(tells > 0)
+            return tells[last] * there
+
         pitch, age, move = (torch.stack(part, 1) for part in zip(*map(voice, range(VOICES)), strict=True))
         complete = (slot == VOICES - 1) | (packed.ids == self.bar)
-        return State(pitch, age, move, slot, complete, told[last] * there)
+        return State(pitch, age, move, slot, complete, told(self.keys), told(self.metres))
 
     def ones(self, state: State, positions: Int[Tensor, " n"]) -> Float[Tensor, "n size"]:
         """What is known, as ones and zeros."""
@@ -141,16 +146,9 @@ class Facts:
             for a, b in self.pairs
         ]
         slot = torch.where(state.complete, VOICES, state.slot)
-        index = torch.cat(
-            [*parts, *(x[:, None] for x in (*pairs, positions.clamp(max=POSITIONS - 1), slot, state.key))], 1
-        )
+        index = torch.cat([*parts, *(x[:, None] for x in (*pairs, positions, slot, state.key, state.metre))], 1)
         index = index + torch.tensor(self.starts, device=index.device)
         return torch.zeros(len(index), self.size, device=index.device).scatter_(1, index, 1.0)
-
-
-def when(bars: Tensor, positions: Tensor) -> Tensor:
-    """Steps from the beginning of bar 0, plus 1; a Bar token is as late as the step before it."""
-    return bars * (POSITIONS - 1) + positions
 
 
 @dataclass
@@ -160,37 +158,37 @@ class Walk:
     state: State
     bars: Int[Tensor, " rows"]
     positions: Int[Tensor, " rows"]
-    time: Int[Tensor, " rows"]
 
     @staticmethod
     def fresh(rows: int, device: torch.device) -> Walk:
         """Nothing has been read."""
         zeros = torch.zeros(rows, dtype=torch.long, device=device)
         voices = zeros[:, None].expand(-1, VOICES)
-        return Walk(State(voices, voices, voices, zeros - 1, zeros > 0, zeros), zeros - 1, zeros, zeros)
+        return Walk(State(voices, voices, voices, zeros - 1, zeros > 0, zeros, zeros), zeros - 1, zeros)
 
     def follow(self, facts: Facts, ids: Tensor, bars: Tensor, positions: Tensor) -> Walk:
         """After one more token in every row: what `Facts.states` says of whole songs, one token at a time."""
-        old, time = self.state, when(bars, positions)
+        old = self.state
         same = (bars == self.bars) & (positions == self.positions)
         slot = torch.where(same, old.slot + 1, 0).clamp(max=VOICES - 1)
-        sounds, told = facts.sounds(ids), facts.tells_key(ids)
+        sounds, key, metre = facts.sounds(ids), facts.tells(ids, facts.keys), facts.tells(ids, facts.metres)
         here = torch.arange(VOICES, device=ids.device) == slot[:, None]
         begins = here & (sounds > 0)[:, None]
-        age = old.age + ((time - self.time)[:, None] * (old.pitch > 0))
+        age = old.age + (~same & (positions > 0))[:, None] * (old.pitch > 0)
         state = State(
             torch.where(begins, sounds[:, None], old.pitch),
             torch.where(begins, 0, age),
             torch.where(begins, facts.moved(old.pitch, sounds[:, None]), old.move),
             slot,
             (slot == VOICES - 1) | (ids == facts.bar),
-            torch.where(told > 0, told, old.key),
+            torch.where(key > 0, key, old.key),
+            torch.where(metre > 0, metre, old.metre),
         )
-        return Walk(state, bars, positions, time)
+        return Walk(state, bars, positions)
 
     def of(self, rows: list[int]) -> Walk:
-        index = torch.tensor(rows, dtype=torch.long, device=self.time.device)
-        return Walk(self.state.of(index), self.bars[index], self.positions[index], self.time[index])
+        index = torch.tensor(rows, dtype=torch.long, device=self.bars.device)
+        return Walk(self.state.of(index), self.bars[index], self.positions[index])
 
 
 @dataclass
@@ -335,9 +333,7 @@ class ChoraleTransformer(DecoderLM):
         for layer, (keys, values) in enumerate(record):
             cache.memory.fill(layer, keys, values, count)
         last = packed.lengths.cumsum(0) - 1
-        cache.walk = Walk(
-            state.of(last), packed.bars[last], packed.positions[last], when(packed.bars, packed.positions)[last]
-        )
+        cache.walk = Walk(state.of(last), packed.bars[last], packed.positions[last])
         cache.past = past[last]
         return self.head(self.norm(self._next(picture[last], past[last])))
 

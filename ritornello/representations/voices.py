@@ -1,16 +1,16 @@
 """Four voices as tokens (`voices`): at every sixteenth what soprano, bass, alto and tenor do, in this order.
 
-    song := BOS Key Upbeat bar+ EOS
-    bar  := Bar { voice voice voice voice }*          one group a step: 16 of them in a bar, fewer in an upbeat
+    song := BOS Key Metre Upbeat bar+ EOS
+    bar  := Bar { voice voice voice voice }*          one group a step: 16 of them in a bar of 4/4, fewer in an upbeat
     voice := Hold | Rest | Pitch                      Hold: the note (or rest) before it goes on
 
 The outer voices come first: the tune, then the bass that it stands on, then what fills the middle. Every token may look
 at all before it, so the likelihood of a song is exact. Bars are counted back from the end, because the last bar of a
 chorale is full while its first is often an upbeat: a song of 16 n + 4 steps begins with an upbeat of four.
 
-Key is told once, at the beginning, and costs the likelihood what it costs to say it. Velocities are not kept, tempo and
-metre (4/4) are not written. A note that is struck again on the same pitch is a Pitch after a Pitch; where a corpus
-does not tell the two apart (the JSB chorales' grid), all equal neighbours are one held note.
+Key and metre are told once, at the beginning, and cost the likelihood what it costs to say them. Velocities are not
+kept, tempo is not written. A note that is struck again on the same pitch is a Pitch after a Pitch; where a corpus does
+not tell the two apart (the JSB chorales' grid), all equal neighbours are one held note.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from ritornello.representations.base import HELD, ONSET, SILENT, Roll, Tokens
 from ritornello.representations.pianoroll import ROLLS, PianoRoll
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 
-BAR = 16  # steps
+METRES = {"4/4": 16, "3/4": 12, "3/2": 24}  # steps of a bar
+ALIKE = {"2/2": "4/4", "2/4": "4/4"}  # written as
 ORDER = (0, 3, 1, 2)  # the voices (soprano, alto, tenor, bass) in the order in which a step is written
 RANGES = ((60, 81), (36, 66), (52, 74), (46, 69))  # lowest and highest pitch of each in Bach, in that order
 LOW, HIGH = 34, 85  # pitches that there are tokens for: low <= pitch < high
@@ -35,7 +36,10 @@ REST, HOLD = -1, -2  # in a grid of pitches
 
 KEYS = tuple(str(Key(tonic, mode)) for mode in ("major", "minor") for tonic in range(12))
 VOCABULARY = Vocabulary(
-    {"Key": KEYS, "Upbeat": range(BAR), "Bar": (), "Hold": (), "Rest": (), "Pitch": range(LOW, HIGH)}
+    {
+        **{"Key": KEYS, "Metre": tuple(METRES), "Upbeat": range(max(METRES.values()))},
+        **{"Bar": (), "Hold": (), "Rest": (), "Pitch": range(LOW, HIGH)},
+    }
 )
 Grid = NDArray[np.int64]  # [steps, 4]: what soprano, alto, tenor and bass do at every step: a pitch, REST or HOLD
 
@@ -50,12 +54,13 @@ class Voices:
     def encode(self, score: Score) -> Tokens:
         """Score → Tokens, with in `meta`: bars, notes, key, tempo, transposition (0).
 
-        Raises: MusicError, if there are no notes or more than four parts, for metres other than 4/4 and pitches that
-        no choir sings.
+        Raises: MusicError, if there are no notes or more than four parts, for metres other than `METRES` and pitches
+        that no choir sings.
         """
         roll = self.rolls.encode(score)
-        if roll.meta["metre"] not in ("4/4", "2/2", "2/4"):
-            raise MusicError(f"The song is in {roll.meta['metre']}, and {self.name!r} holds 4/4 only; choose another.")
+        metre = ALIKE.get(roll.meta["metre"], roll.meta["metre"])
+        if metre not in METRES:
+            raise MusicError(f"The song is in {metre}, and {self.name!r} holds {', '.join(METRES)}; choose another.")
         grid = of_roll(roll)
         pitches = grid[grid >= 0]
         if pitches.min() < LOW or pitches.max() >= HIGH:
@@ -63,55 +68,58 @@ class Voices:
                 f"The song has pitches from {pitches.min()} to {pitches.max()}, and {self.name!r} holds {LOW} to "
                 f"{HIGH - 1}, what a choir sings; transpose it."
             )
-        return write(grid, {"notes": roll.meta["notes"], "tempo": roll.meta["tempo"], "transposition": 0})
+        return write(grid, metre, {"notes": roll.meta["notes"], "tempo": roll.meta["tempo"], "transposition": 0})
 
     def decode(self, tokens: Tokens) -> Score:
         """Tokens → Score at 4 ticks a quarter, a track a voice. A draft will do: what is no whole step is left out.
 
         Raises: MusicError, if the tokens do not follow the grammar; it names the first that does not.
         """
-        grid, upbeat = read(tokens.ids)
-        bars = ((np.arange(len(grid)) + (BAR - upbeat) % BAR) // BAR).astype(np.int32)
-        return self.rolls.decode(Roll(to_cells(grid), bars, {"tempo": tokens.meta.get("tempo", 80.0)}))
+        grid, upbeat, metre = read(tokens.ids)
+        length = METRES[metre]
+        bars = ((np.arange(len(grid)) + -upbeat % length) // length).astype(np.int32)
+        meta = {"tempo": tokens.meta.get("tempo", 80.0), "metre": metre}
+        return self.rolls.decode(Roll(to_cells(grid), bars, meta))
 
     def normalise(self, score: Score) -> Score:
         """What is kept of a score. Raises MusicError where `encode` does."""
         return self.decode(self.encode(score))
 
 
-def write(grid: Grid, meta: dict[str, Any] | None = None) -> Tokens:
+def write(grid: Grid, metre: str = "4/4", meta: dict[str, Any] | None = None) -> Tokens:
     """A grid → Tokens."""
-    steps = len(grid)
-    upbeat = steps % BAR
+    steps, length = len(grid), METRES[metre]
+    upbeat = steps % length
     first = {family: VOCABULARY.range(family).start for family in VOCABULARY.families}
     key = find_key(grid)
     ordered = np.asarray(grid)[:, ORDER]
     cells = np.where(ordered == REST, first["Rest"], np.where(ordered == HOLD, first["Hold"], 0))
     cells = np.where(ordered >= 0, ordered - LOW + first["Pitch"], cells)
-    place = np.arange(steps) + (BAR - upbeat) % BAR  # as if the upbeat were a whole bar
-    bar = place // BAR
+    place = np.arange(steps) + -upbeat % length  # as if the upbeat were a whole bar
+    bar = place // length
     starts = np.flatnonzero(np.append(True, np.diff(bar) > 0))
     before = 4 * starts  # cells before each bar line
     ids = np.insert(cells.reshape(-1), before, first["Bar"])
     bars = np.insert(np.repeat(bar, 4), before, bar[starts])
-    positions = np.insert(np.repeat(place % BAR + 1, 4), before, 0)
-    header = [BOS, VOCABULARY.id("Key", str(key)), first["Upbeat"] + upbeat]
+    positions = np.insert(np.repeat(place % length + 1, 4), before, 0)
+    header = [BOS, VOCABULARY.id("Key", str(key)), VOCABULARY.id("Metre", metre), first["Upbeat"] + upbeat]
     count = int(bar[-1]) + 1
     return Tokens(
         ids=np.concatenate([header, ids, [EOS]]).astype(np.int16),
-        bars=np.concatenate([[0, 0, 0], bars, [count - 1]]).astype(np.int32),
-        positions=np.concatenate([[0, 0, 0], positions, [0]]).astype(np.int16),
+        bars=np.concatenate([[0, 0, 0, 0], bars, [count - 1]]).astype(np.int32),
+        positions=np.concatenate([[0, 0, 0, 0], positions, [0]]).astype(np.int16),
         attributes=np.zeros((count, 0), np.int16),
-        meta={**(meta or {}), "bars": count, "key": str(key)},
+        meta={**(meta or {}), "bars": count, "key": str(key), "metre": metre},
     )
 
 
-def read(ids: NDArray[np.integer]) -> tuple[Grid, int]:
-    """Token ids → the grid of whole steps, and the steps of the upbeat. Raises MusicError for tokens out of place."""
+def read(ids: NDArray[np.integer]) -> tuple[Grid, int, str]:
+    """Token ids → the grid of whole steps, the steps of the upbeat, the metre. Raises MusicError for tokens out of
+    place."""
     ids = np.trim_zeros(np.asarray(ids, np.int64), "b")  # PAD is 0
     family = [VOCABULARY.families[f] for f in VOCABULARY.family_of[ids]]
     expected: tuple[str, ...] = ("BOS",)
-    in_step, steps, upbeat, cells = 0, 0, 0, []
+    in_step, steps, upbeat, metre, cells = 0, 0, 0, "4/4", []
     for place, (id, name) in enumerate(zip(ids.tolist(), family, strict=True)):
         if name not in expected:
             raise MusicError(
@@ -122,18 +130,19 @@ def read(ids: NDArray[np.integer]) -> tuple[Grid, int]:
             in_step = (in_step + 1) % 4
             steps += in_step == 0
         upbeat = id - VOCABULARY.range("Upbeat").start if name == "Upbeat" else upbeat
-        at_line = name != "Bar" and in_step == 0 and (steps - upbeat) % BAR == 0
+        metre = str(VOCABULARY.labels("Metre")[id - VOCABULARY.range("Metre").start]) if name == "Metre" else metre
+        at_line = name != "Bar" and in_step == 0 and (steps - upbeat) % METRES[metre] == 0
         expected = AFTER.get(name) or (("Bar", "EOS") if at_line else VOICE)
     grid = np.array(cells[: len(cells) // 4 * 4], np.int64).reshape(-1, 4)
     if not len(grid):
         raise MusicError("There is no step among the tokens; generate or encode the song again.")
     result = np.empty_like(grid)
     result[:, ORDER] = grid
-    return result, upbeat
+    return result, upbeat, metre
 
 
 VOICE = ("Hold", "Rest", "Pitch")
-AFTER = {"BOS": ("Key",), "Key": ("Upbeat",), "Upbeat": ("Bar",), "Bar": VOICE, "EOS": ()}
+AFTER = {"BOS": ("Key",), "Key": ("Metre",), "Metre": ("Upbeat",), "Upbeat": ("Bar",), "Bar": VOICE, "EOS": ()}
 
 
 def of_roll(roll: Roll) -> Grid:

@@ -155,23 +155,26 @@ class VoicesGrammar(StrictGrammar):
              octave or unison to another. A voice that may go nowhere holds.
     """
 
-    _shortest = 4 * voices.BAR + 2
+    _shortest = 4 * max(voices.METRES.values()) + 2
 
     def __init__(self, vocabulary: Vocabulary, rows: int = 1, *, strict: bool = True, **wishes) -> None:
         super().__init__(vocabulary, rows, **wishes)
         self.strict = strict
         self.step = np.zeros(rows, np.int64)  # steps of the bar that are complete, an upbeat's missing ones counted
         self.slot = np.zeros(rows, np.int64)  # voices of this step that are written
+        self.bar = np.full(rows, voices.METRES["4/4"])  # steps
         self.upbeat = np.zeros(rows, np.int64)
         self.now = np.full((rows, 4), voices.REST)  # what sounds in each slot, and what did in the step before
         self.before = np.full((rows, 4), voices.REST)
 
     def _follow(self, row: int, id: int) -> None:
         pitches = self.range["Pitch"]
-        if id in self.range["Upbeat"]:
+        if id in self.range["Metre"]:
+            self.bar[row] = list(voices.METRES.values())[id - self.range["Metre"].start]
+        elif id in self.range["Upbeat"]:
             self.upbeat[row] = id - self.range["Upbeat"].start
         elif id == self.range["Bar"].start:
-            self.step[row] = (voices.BAR - self.upbeat[row]) % voices.BAR if self.bars[row] == 0 else 0
+            self.step[row] = -self.upbeat[row] % self.bar[row] if self.bars[row] == 0 else 0
         elif id in pitches or id in (self.range["Hold"].start, self.range["Rest"].start):
             slot = int(self.slot[row])
             if slot == 0:
@@ -185,10 +188,12 @@ class VoicesGrammar(StrictGrammar):
     def _allow(self, row: int, legal: np.ndarray) -> None:
         last, slot = int(self.last[row]), int(self.slot[row])
         if last in self.range["Key"]:
-            self._one(legal, "Upbeat")
+            self._one(legal, "Metre")
+        elif last in self.range["Metre"]:
+            legal[self.range["Upbeat"].start : self.range["Upbeat"].start + self.bar[row]] = True
         elif last in self.range["Upbeat"]:
             legal[self.range["Bar"].start] = True
-        elif slot == 0 and self.step[row] == voices.BAR and last != self.range["Bar"].start:
+        elif slot == 0 and self.step[row] == self.bar[row] and last != self.range["Bar"].start:
             self._line(row, legal)
         else:
             was = int(self.before[row, slot] if slot else self.now[row, 0])

@@ -9,7 +9,7 @@ from symusic.core import NoteTick, TimeSignatureTick, TrackTick
 from ritornello.errors import MusicError
 from ritornello.music.score import Score
 from ritornello.representations import build, melody, voices
-from ritornello.representations.base import Tokens
+from ritornello.representations.base import Roll, Tokens
 from tests.lines import make_grid, make_melody
 from tests.rolls import make_chorale, make_roll
 
@@ -32,14 +32,26 @@ def score_of(*notes: tuple[int, int, int], metre: tuple[int, int] = (3, 4)) -> S
 # Four voices
 
 
+@pytest.mark.parametrize("metre", voices.METRES)
 @pytest.mark.parametrize("steps", [16, 36, 37, 47])
-def test_a_grid_comes_back(steps: int):
-    grid = make_grid(3, steps)
-    tokens = voices.write(grid)
-    back, upbeat = voices.read(tokens.ids)
+def test_a_grid_comes_back(steps: int, metre: str):
+    grid, bar = make_grid(3, steps), voices.METRES[metre]
+    tokens = voices.write(grid, metre)
+    back, upbeat, found = voices.read(tokens.ids)
     np.testing.assert_array_equal(back, grid)
-    assert upbeat == steps % 16
-    assert len(tokens.ids) == len(tokens.bars) == len(tokens.positions) == 4 + 4 * steps + -(-steps // 16)
+    assert (upbeat, found) == (steps % bar, metre)
+    assert len(tokens.ids) == len(tokens.bars) == len(tokens.positions) == 5 + 4 * steps + -(-steps // bar)
+    assert tokens.positions.max() == min(bar, tokens.positions[-2])  # the last bar is full
+
+
+def test_a_chorale_in_three_is_written_in_three():
+    roll = make_roll(2, 5, steps=12)
+    score = build("chorale").decode(Roll(roll.cells, roll.bars, {**roll.meta, "metre": "3/4"}))
+    tokens = build("voices").encode(score)
+    assert (tokens.meta["metre"], tokens.meta["bars"]) == ("3/4", 5)
+    again = build("voices").decode(tokens)
+    assert notes_of(again) == notes_of(score)
+    assert (again.time_signatures[0].numerator, again.time_signatures[0].denominator) == (3, 4)
 
 
 def test_bars_are_counted_from_the_end():
@@ -69,8 +81,8 @@ def test_held_and_sounding_are_inverse():
 
 def test_tokens_out_of_place_are_named():
     ids = voices.write(make_grid()).ids.copy()
-    ids[6], ids[3] = ids[3], ids[6]
-    with pytest.raises(MusicError, match=r"Token 3 .* out of place: expected Bar"):
+    ids[7], ids[4] = ids[4], ids[7]
+    with pytest.raises(MusicError, match=r"Token 4 .* out of place: expected Bar"):
         voices.read(ids)
 
 

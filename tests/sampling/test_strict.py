@@ -40,12 +40,15 @@ def bars_of(song: np.ndarray, vocabulary) -> int:
 @pytest.mark.parametrize("bars", [1, 3])
 def test_four_voices_are_what_was_asked_for(bars: int):
     key = voices.VOCABULARY.id("Key", "D minor")
-    for song in play(VoicesGrammar(voices.VOCABULARY, 3, bars=bars, key=key)):
-        grid, upbeat = voices.read(song)
+    metres = set()
+    for song in play(VoicesGrammar(voices.VOCABULARY, 12, bars=bars, key=key)):
+        grid, upbeat, metre = voices.read(song)
+        metres.add(metre)
         assert bars_of(song, voices.VOCABULARY) == bars
-        assert len(grid) == (bars - (upbeat > 0)) * 16 + upbeat
+        assert len(grid) == (bars - (upbeat > 0)) * voices.METRES[metre] + upbeat
         assert song[1] == key
         assert (voices.sounding(grid) > 0).all()
+    assert metres == set(voices.METRES)
 
 
 def count_parallels(pitches: np.ndarray) -> int:
