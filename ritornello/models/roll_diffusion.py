@@ -5,10 +5,12 @@ that is on is 1 and one that is off -1. Over T steps noise is mixed in,
 
     x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε,        L = E_{t, x_0, ε} |ε - ε_θ(x_t, t)|²                          (Eq. 14)
 
-with t drawn evenly from *all* T steps, since playing starts from the noisiest and goes through to the cleanest: a
-network that has not learned some of them is lost when it comes there (a test holds the two ranges together). Playing
-uses the weights' running mean (EMA) and, by a faster solver, few of the T steps: DDIM (Song et al., 2021) or
-DPM-Solver++ (Lu et al., 2022), from the library `diffusers`.
+By default the network says not ε but v = √ᾱ_t ε - √(1 - ᾱ_t) x_0 (Salimans & Ho, 2022): where nearly all is noise, ε
+tells nothing about x_0 (its error is divided by √ᾱ_t, and cells come on at random), and v is then -x_0 itself.
+t is drawn evenly from *all* T steps, since playing starts from the noisiest and goes through to the cleanest: a network
+that has not learned some of them is lost when it comes there (a test holds the two ranges together). Playing uses the
+weights' running mean (EMA) and, by a faster solver, few of the T steps: DDIM (Song et al., 2021) or DPM-Solver++ (Lu et
+al., 2022), from the library `diffusers`.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Config(Settings):
     """T."""
     schedule: Literal["linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
     """How the noise grows: as in Ho et al. (1e-4 to 0.02), or by a cosine (Nichol & Dhariwal, 2021)."""
+    says: Literal["velocity", "noise"] = "velocity"
+    """What the network says of a noisy picture: v, or ε as in Ho et al."""
     average: float = Field(0.995, ge=0, lt=1)
     """The running mean of the weights forgets 1 - average of itself at every training step."""
 
@@ -95,12 +99,30 @@ class Model(RollModel):
         alpha = self.alphas[t][:, None, None, None]
         return alpha.sqrt() * x + (1 - alpha).sqrt() * noise
 
+    def target(self, x: Picture, noise: Picture, t: Int[Tensor, " batch"]) -> Picture:
+        """What the network is to say of x_t."""
+        alpha = self.alphas[t][:, None, None, None]
+        return noise if self.config.says == "noise" else alpha.sqrt() * noise - (1 - alpha).sqrt() * x
+
     def loss(self, batch: RollBatch, step: int = 0, player: str = "model") -> dict[str, Tensor]:
-        """Mean squared error of the noise (Eq. 14)."""
+        """Mean squared error of what is said (Eq. 14)."""
         x = self.hear(batch)
         noise, t = torch.randn_like(x), self.timesteps(len(x), x.device)
         net = self.net if self.training else self.mean_net
-        return {"loss": F.mse_loss(net(self.noised(x, noise, t), t).float(), noise)}
+        return {"loss": F.mse_loss(net(self.noised(x, noise, t), t).float(), self.target(x, noise, t))}
+
+    @torch.no_grad()
+    def measure(self, batch: RollBatch) -> dict[str, Tensor]:
+        """The loss; of as many windows of its own and of real ones the share of cells that are on, the onsets a
+        sixteenth, and the share of sixteenths in which nothing sounds."""
+        terms = self.loss(batch)
+        *_, own = self.sample(Controls(), Noise(range(len(batch)), batch.cells.device))
+        here = slice(self.config.lowest, self.config.lowest + self.config.keys)
+        for name, cells in (("", own.cells[:, 0, :, here]), ("_real", batch.cells[:, 0, :, here])):
+            terms[f"on{name}"] = (cells != 0).float().mean()
+            terms[f"onsets{name}"] = (cells == ONSET).float().sum(-1).mean()
+            terms[f"silence{name}"] = (cells == 0).all(-1).float().mean()
+        return terms
 
     @torch.no_grad()
     def after(self, step: int) -> None:
@@ -124,6 +146,7 @@ class Model(RollModel):
         solvers = {"ddim": DDIMScheduler, "dpm": DPMSolverMultistepScheduler, "ddpm": DDPMScheduler}
         solver: Any = solvers[controls.solver]
         wishes: dict[str, Any] = {} if controls.solver == "dpm" else {"clip_sample": True}
+        wishes["prediction_type"] = "epsilon" if self.config.says == "noise" else "v_prediction"
         made = solver(self.config.timesteps, beta_schedule=self.config.schedule, timestep_spacing="trailing", **wishes)
         made.set_timesteps(min(controls.rounds, self.config.timesteps))
         return made

@@ -66,7 +66,8 @@ def test_noising_by_hand():
     assert cumulative_alphas(Config())[-1] < 1e-3  # of the music nothing is left
 
 
-def test_with_the_true_noise_every_solver_finds_the_music():
+@pytest.mark.parametrize("says", ["noise", "velocity"])
+def test_with_the_truth_every_solver_finds_the_music(says):
     """A network that knows x_0 leads each solver to it, whatever it starts from."""
     from ritornello.data.rolls import collate
     from ritornello.representations.base import Roll
@@ -74,18 +75,27 @@ def test_with_the_true_noise_every_solver_finds_the_music():
     roll = make_roll(0, 2)
     batch = collate([Roll(roll.cells.max(axis=0, keepdims=True), roll.bars)])
     for solver in ("ddim", "dpm", "ddpm"):
-        made = model()
+        made = model(says=says)
         x = made.hear(batch)
 
         class Oracle(torch.nn.Module):
             def forward(self, noised, t, x=x, made=made):
                 alpha = made.alphas[t][:, None, None, None]
-                return (noised - alpha.sqrt() * x) / (1 - alpha).sqrt()
+                return made.target(x, (noised - alpha.sqrt() * x) / (1 - alpha).sqrt(), t)
 
         made.mean_net = Oracle()  # pyright: ignore[reportAttributeAccessIssue]
         *_, last = made.sample(Controls(solver=solver, rounds=100), Noise([1]))
         assert ((last.cells == ONSET) == (batch.cells == ONSET)).float().mean() > 0.999
         assert ((last.cells == HELD) == (batch.cells == HELD)).float().mean() > 0.999
+
+
+def test_what_is_said_gives_back_the_music():
+    """x_0 = √ᾱ x_t - √(1 - ᾱ) v."""
+    made, t = model(), torch.tensor([0, 500, 999])
+    x, noise = torch.randn(2, 3, 2, 32, 48)
+    alpha = made.alphas[t][:, None, None, None]
+    back = alpha.sqrt() * made.noised(x, noise, t) - (1 - alpha).sqrt() * made.target(x, noise, t)
+    torch.testing.assert_close(back, x, atol=1e-5, rtol=1e-5)
 
 
 def test_the_mean_follows_the_weights():
