@@ -64,8 +64,8 @@ class Config(Settings):
 class Controls(Wishes):
     """What to write anew, and what to keep."""
 
-    bars: str = "8"
-    """How many bars; with a prompt, which of its bars to write anew, such as 5-8 (by default all)."""
+    bars: str | None = None
+    """How many bars, by default 8; with a prompt, which of its bars to write anew, such as 5-8, by default all."""
     prompt: Path | None = None
     """A MIDI file in up to four parts: its bars and voices are kept where they are not written anew."""
     keep: tuple[Literal["soprano", "alto", "tenor", "bass"], ...] = ()
@@ -79,10 +79,9 @@ class Controls(Wishes):
 
     @field_validator("bars")
     @classmethod
-    def _is_bars(cls, bars: str) -> str:
-        if not (match := re.fullmatch(r"([1-9]\d{0,2})(?:-([1-9]\d{0,2}))?", bars)) or int(match[2] or 999) < int(
-            match[1]
-        ):
+    def _is_bars(cls, bars: str | None) -> str | None:
+        match = re.fullmatch(r"([1-9]\d{0,2})(?:-([1-9]\d{0,2}))?", bars or "1")
+        if not match or int(match[2] or 999) < int(match[1]):
             raise ValueError("expected a number of bars such as 8, or the first and last of some, such as 5-8")
         return bars
 
@@ -93,7 +92,7 @@ class Controls(Wishes):
     @property
     def span(self) -> tuple[int, int | None]:
         """Without a "-": (bars, None); else the first and last bar, from 1."""
-        first, _, last = self.bars.partition("-")
+        first, _, last = (self.bars or "8").partition("-")
         return int(first), int(last) if last else None
 
 
@@ -233,7 +232,7 @@ class Model(RollModel):
     def _free(self, controls: Controls, given: RollBatch) -> Mask:
         """The cells of a prompt that are to be written anew."""
         bars, (first, last) = given.bars, controls.span
-        named = "bars" in controls.model_fields_set
+        named = controls.bars is not None
         if not named and not controls.keep:
             raise ConfigError("A prompt needs to know what of it to write anew: bars = 5-8, keep = soprano, or both.")
         last = last or first
