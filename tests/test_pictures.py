@@ -11,7 +11,9 @@ from matplotlib.image import imread
 from symusic.core import NoteTick, TimeSignatureTick, TrackTick
 
 from ritornello.music.score import Score
-from ritornello.pictures import FAMILIES, MORE, SIX, _parts, draw, draw_costs, draw_similarity
+from ritornello.pictures import draw, draw_costs, draw_similarity
+from ritornello.pictures.songs import _parts
+from ritornello.pictures.style import FAMILIES, MORE, SIX
 from tests.evaluate.songs import song
 
 

@@ -1,7 +1,4 @@
-"""Pictures of music: a song as a piano roll with the similarity of its bars, and similarity distributions (Figure 3).
-
-Drawn through matplotlib's objects, never through pyplot, so that a server may draw in several threads at once.
-"""
+"""Pictures of songs: a piano roll with the similarity of its bars; several songs one under another."""
 
 from __future__ import annotations
 
@@ -13,50 +10,34 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgb
+from matplotlib.colors import PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from ritornello.music.bars import Bars, bars
 from ritornello.music.score import Score, seconds
 from ritornello.music.similarity import bar_similarity, interval_sums
-
-WIDTH, DPI = 16.0, 100  # inches and dots an inch: 1,600 pixels wide
-
-# Colours that the colour-blind tell apart (Okabe and Ito 2008), fixed for the six instruments.
-SIX = {
-    "melody": "#D55E00",
-    "piano": "#0072B2",
-    "guitar": "#009E73",
-    "strings": "#56B4E9",
-    "bass": "#8A3FA0",
-    "drums": "#444444",
-}
-MORE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#8A3FA0", "#56B4E9", "#CC79A7")
-OTHERS = "#999999"
-FAMILIES = (
-    "piano", "mallets", "organ", "guitar", "bass", "strings", "ensemble", "brass",
-    "reeds", "pipes", "synth lead", "synth pad", "synth effects", "world", "percussion", "sound effects",
-)  # fmt: skip  # General MIDI, eight programs each
-
-# Lanes of the drum kit, from below, and the General MIDI drum keys of each.
-KIT = {
-    "kick": (35, 36),
-    "snare": (37, 38, 39, 40),
-    "tom": (41, 43, 45, 47, 48, 50),
-    "hi-hat": (42, 44, 46),
-    "cymbal": (49, 51, 52, 53, 55, 57, 59),
-}
-LANES = (*KIT, "other")
-
-INK, PAPER, GRID, FAINT = "#222222", "#FFFFFF", "#D0D4DA", "#ECEEF1"
-BLUES = ["#FFFFFF", "#CFE3F2", "#6AAED6", "#2070B4", "#08305F"]
-HEAT = LinearSegmentedColormap.from_list("paper", BLUES).with_extremes(bad=FAINT)  # two empty bars: no similarity
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+from ritornello.pictures.style import (
+    DPI,
+    FAINT,
+    FAMILIES,
+    GRID,
+    HEAT,
+    INK,
+    KIT,
+    LANES,
+    MORE,
+    OTHERS,
+    PAPER,
+    SIX,
+    WIDTH,
+    interval_axes,
+    plain,
+    save,
+    step,
+)
 
 
 @dataclass(frozen=True)
@@ -95,71 +76,7 @@ def draw(score: Score, path: str | os.PathLike[str], title: str = "") -> Path:
     similarity = bar_similarity(score)
     _square(axes(0.75, 0.6, 4.05, 4.05), axes(4.92, 0.6, 0.14, 4.05), similarity)
     _own_distribution(axes(6.55, 0.6, 9.1, 4.05), similarity)
-    return _save(figure, path)
-
-
-def draw_similarity(
-    distributions: Mapping[str, Sequence[float] | NDArray[np.float64]], path: str | os.PathLike[str]
-) -> Path:
-    """Write the paper's Figure 3 for one system or several: L_t (0 to 1) for t = 1, 2, ..., one line each, by name."""
-    many = len(distributions) > 4  # their names then have lines of their own, below the title
-    height = 5.9 if many else 5.2
-    figure = Figure(figsize=(11, height), dpi=DPI, facecolor=PAPER)
-    axes = figure.add_axes((0.08, 0.68 / height, 0.895, 3.85 / height))
-    longest = 1
-    for i, (name, values) in enumerate(distributions.items()):
-        line = np.asarray(values, np.float64)
-        longest = max(longest, len(line))
-        colour = INK if i == 0 else MORE[(i - 1) % len(MORE)]
-        style = "-" if i <= len(MORE) else "--"
-        width = 2.0 if i == 0 else 1.6
-        axes.plot(np.arange(1, len(line) + 1), line, style, color=colour, lw=width, marker="o", ms=3.2, label=name)
-    _interval_axes(axes, longest)
-    axes.set_ylabel("mean similarity $L_t$", color=INK, fontsize=11)
-    title = "Similarity of bars that are t bars apart"
-    figure.text(0.08, 1 - 0.37 / height, title, fontsize=14, weight="bold", color=INK)
-    if distributions:
-        columns = -(-len(distributions) // (2 if many else 1))
-        place = {"loc": "center right", "bbox_to_anchor": (0.98, 1 - 0.34 / height)}
-        if many:
-            place = {"loc": "upper left", "bbox_to_anchor": (0.075, 1 - 0.45 / height)}
-        figure.legend(frameon=False, fontsize=10, ncols=columns, labelcolor=INK, columnspacing=1.2, **place)
-    return _save(figure, path)
-
-
-COSTS = {  # figure: what it is called, and what one of its unit is worth
-    "train_seconds": ("training: ms a token", 1e3),
-    "train_bytes": ("training: KiB a token", 1 / 1024),
-    "write_seconds": ("writing: ms a token", 1e3),
-}
-
-
-def draw_costs(costs: Mapping[str, Mapping[str, Mapping[str, float]]], path: str | os.PathLike[str]) -> Path:
-    """Write the paper's Figure 4: time and memory by length, a line a system: {system: {length: {figure: value}}}."""
-    figure = Figure(figsize=(WIDTH, 5.4), dpi=DPI, facecolor=PAPER)
-    for panel, (name, (title, scale)) in enumerate(COSTS.items()):
-        axes = figure.add_axes((0.045 + panel * 0.325, 0.11, 0.285, 0.64))
-        for i, (system, by_length) in enumerate(costs.items()):
-            lengths = [int(length) for length in by_length]
-            values = [found[name] * scale for found in by_length.values()]
-            style, colour = "-" if i < len(MORE) else "--", MORE[i % len(MORE)]
-            axes.plot(lengths, values, style, color=colour, marker="o", ms=3.5, lw=1.6, label=system)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        axes.minorticks_off()
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color=FAINT, lw=0.8)
-        axes.set_axisbelow(True)
-        axes.set_title(title, loc="left", fontsize=12, weight="bold", color=INK)
-        axes.set_xlabel("tokens of the song", color=INK, fontsize=10)
-        _plain(axes)
-    figure.text(0.045, 0.94, "What a token costs as songs get longer", fontsize=14, weight="bold", color=INK)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.04, 0.93), frameon=False, fontsize=10, ncols=9,
-        labelcolor=INK, columnspacing=1.2,
-    )  # fmt: skip
-    return _save(figure, path)
+    return save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -204,7 +121,7 @@ def draw_takes(takes: Sequence[Take], path: str | os.PathLike[str], title: str =
         words = f"{attribute}: asked (broken lines) and measured (points)"
         axes.set_title(words, loc="left", fontsize=12, weight="bold", color=INK)
         top -= panel + 0.05
-    return _save(figure, path)
+    return save(figure, path)
 
 
 # Parts and words
@@ -340,14 +257,14 @@ def _drum_lane(axes: Axes, edges: NDArray[np.float64], parts: list[Part]) -> Non
 
 def _bar_lines(axes: Axes, edges: NDArray[np.float64], labels: bool) -> None:
     count = len(edges) - 1
-    step = _step(count, 18)
+    every = step(count, 18)
     axes.set_xlim(edges[0], edges[-1])
     low, high = axes.get_ylim()
     if count <= 160:
         axes.vlines(edges[:-1], low, high, color=FAINT, lw=0.7, zorder=0)
-    axes.vlines(edges[:-1:step], low, high, color="#AEB4BD", lw=0.9, zorder=1)
-    axes.set_xticks(edges[:-1:step], [str(i + 1) for i in range(0, count, step)] if labels else [], ha="left")
-    _plain(axes)
+    axes.vlines(edges[:-1:every], low, high, color="#AEB4BD", lw=0.9, zorder=1)
+    axes.set_xticks(edges[:-1:every], [str(i + 1) for i in range(0, count, every)] if labels else [], ha="left")
+    plain(axes)
 
 
 # Similarity
@@ -359,11 +276,11 @@ def _square(axes: Axes, bar: Axes, similarity: NDArray[np.float64]) -> None:
         similarity, cmap=HEAT, norm=PowerNorm(0.6, 0, 1), origin="lower", interpolation="nearest",
         extent=(0, count, 0, count), aspect="equal",
     )  # fmt: skip
-    step = _step(count, 8)
-    ticks, names = np.arange(0, count, step), [str(i + 1) for i in range(0, count, step)]
+    every = step(count, 8)
+    ticks, names = np.arange(0, count, every), [str(i + 1) for i in range(0, count, every)]
     axes.set_xticks(ticks, names, ha="left")
     axes.set_yticks(ticks, names, va="bottom")
-    _plain(axes, frame=True)
+    plain(axes, frame=True)
     axes.set_xlabel("bar", color=INK, fontsize=10)
     axes.set_ylabel("bar", color=INK, fontsize=10)
     axes.set_title("How alike every two bars are", loc="left", fontsize=12, weight="bold", color=INK)
@@ -371,7 +288,7 @@ def _square(axes: Axes, bar: Axes, similarity: NDArray[np.float64]) -> None:
     colours = axes.figure.colorbar(image, cax=bar, ticks=[0, 0.25, 0.5, 1])
     colours.ax.set_yticklabels(["0", "¼", "½", "same"], fontsize=9)
     colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    _plain(bar)
+    plain(bar)
 
 
 def _own_distribution(axes: Axes, similarity: NDArray[np.float64]) -> None:
@@ -381,48 +298,6 @@ def _own_distribution(axes: Axes, similarity: NDArray[np.float64]) -> None:
     means = sums / np.maximum(pairs, 1)
     colours = [SIX["piano"] if t % 4 == 0 else "#9DB8D6" for t in range(1, longest + 1)]
     axes.bar(np.arange(1, longest + 1), means, color=colours, width=0.72, zorder=2)
-    _interval_axes(axes, longest)
+    interval_axes(axes, longest)
     title = "How alike bars are that lie t bars apart, on average"
     axes.set_title(title, loc="left", fontsize=12, weight="bold", color=INK)
-
-
-def _interval_axes(axes: Axes, longest: int) -> None:
-    axes.set_xlim(0.4, longest + 0.6)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MultipleLocator(4 if longest > 12 else 1))
-    axes.xaxis.set_minor_locator(MultipleLocator(1))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 1):g}%")
-    axes.grid(axis="y", color=FAINT, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("interval t in bars", color=INK, fontsize=10)
-    _plain(axes)
-    axes.spines["bottom"].set_visible(True)
-    axes.spines["bottom"].set_color("#AEB4BD")
-
-
-# Small things
-
-
-def _plain(axes: Axes, frame: bool = False) -> None:
-    axes.tick_params(length=0, labelsize=9, colors="#555B63", which="both")
-    for spine in axes.spines.values():
-        spine.set_visible(frame)
-        spine.set_color("#AEB4BD")
-
-
-def _step(count: int, most: int) -> int:
-    """The least step of 4, 8, 16 ... (1 or 2 for very few bars) that numbers at most `most` bars of `count`."""
-    return next((step for step in STEPS if count / step <= most), STEPS[-1])
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a PNG beside, then rename: a reader never meets half a picture."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        FigureCanvasAgg(figure).print_png(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
