@@ -30,7 +30,7 @@ from ritornello.evaluate.bootstrap import interval
 from ritornello.representations.base import Roll
 
 STEPS = 128  # of a crop
-FRAMES = 16  # that are measured of each crop, where nothing else is asked: all of them take an hour
+FRAMES = 8  # that are measured of each crop, where nothing else is asked: all of them take an hour
 
 
 class Filler(Protocol):

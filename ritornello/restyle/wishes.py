@@ -34,7 +34,7 @@ class Manner(Config):
     """How far from what the piece is, in the standard deviations that the model has of it."""
     guidance: float = Field(1.0, ge=0, le=10)
     """How strongly the classes steer; 1 is what was learned, more takes twice the time."""
-    insist: float = Field(6.0, ge=0, le=100)
+    insist: float = Field(3.0, ge=0, le=100)
     """Nats that a note loses where it would leave the class that is asked for; 0 leaves it all to the model."""
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ritornello.errors import RitornelloError
+from ritornello.representations.vocabulary import EOS
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Dice, Processor, pick
 
@@ -101,7 +102,7 @@ def autoregress(
     shown = page.complete
     while True:
         legal = torch.from_numpy(grammar.mask()[rows]).to(device, non_blocking=True)
-        logits = torch.where(legal, logits, -torch.inf)
+        logits = torch.where(legal, _closing(logits, legal, grammar.bar), -torch.inf)
         for process in processors:
             logits = process(logits)
         ids = pick(logits, dice.throw(device)[rows])
@@ -117,6 +118,14 @@ def autoregress(
             yield page.draft()
         logits = model.advance(Token(ids, *torch.from_numpy(place).to(device, non_blocking=True)), cache)
     yield page.draft()
+
+
+def _closing(logits: Tensor, legal: Tensor, bar: int) -> Float[Tensor, "rows vocabulary"]:
+    """Where a song may end and no bar may follow, who would go on to the next bar ends: a model that has not come to
+    its own end would else fill the last bar with what belongs behind it."""
+    last = legal[:, EOS] & ~legal[:, bar]
+    end = torch.where(last, torch.logaddexp(logits[:, EOS], logits[:, bar]), logits[:, EOS])
+    return logits.index_copy(1, torch.tensor([EOS], device=logits.device), end[:, None])
 
 
 class _Page:

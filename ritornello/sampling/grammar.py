@@ -231,6 +231,7 @@ class Grammar:
         ranges = [vocabulary.range(name) if name in vocabulary.families else range(0) for name in FAMILIES]
         if vocabulary.families != tuple(name for name in FAMILIES if name in vocabulary.families):
             raise ConfigError(f"the grammar is one of {', '.join(FAMILIES)}, in this order; not of {vocabulary!r}.")
+        self.bar = ranges[NEW_BAR].start  # the token that begins a bar
         self.ids = np.arange(vocabulary.size, dtype=np.int16)  # as wide as an id can be: masks are made at every step
         self.sizes = np.array([len(ids) for ids in ranges])
         self.family = np.repeat(np.arange(len(ranges)), self.sizes)

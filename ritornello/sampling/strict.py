@@ -39,6 +39,7 @@ class StrictGrammar:
         self.wanted = {"Key": key, "Metre": metre}
         self.ids = np.arange(vocabulary.size, dtype=np.int16)
         self.range = {name: vocabulary.range(name) for name in vocabulary.families}
+        self.bar = self.range["Bar"].start  # the token that begins a bar
         self.length = np.zeros(rows, np.int64)
         self.bars = np.full(rows, -1)
         self.positions = np.zeros(rows, np.int64)
@@ -57,7 +58,7 @@ class StrictGrammar:
             id = int(ids[row])
             self.length[row] += 1
             self.last[row] = id
-            if id == self.range["Bar"].start:
+            if id == self.bar:
                 self.bars[row] += 1
             self.positions[row] = 0
             self._follow(row, id)
@@ -91,8 +92,8 @@ class StrictGrammar:
     def _line(self, row: int, legal: np.ndarray) -> None:
         """The bar is full: a bar line or the end."""
         more = self.bars[row] + 1 < self.total if self.total is not None else True
-        legal[self.range["Bar"].start] = more and self.length[row] + self._shortest < self.max_tokens
-        legal[EOS] = self.total is None or not more or not legal[self.range["Bar"].start]
+        legal[self.bar] = more and self.length[row] + self._shortest < self.max_tokens
+        legal[EOS] = self.total is None or not more or not legal[self.bar]
 
     _shortest = 4
     """Tokens that a bar needs at least, and EOS."""
@@ -111,7 +112,7 @@ class MelodyGrammar(StrictGrammar):
         """`lowest` and `highest`: the pitches that may be played."""
         super().__init__(vocabulary, rows, **wishes)
         self.now = np.zeros(rows, np.int64)  # steps since the first bar line
-        self.bar = np.full(rows, melody.bar_length("4/4"))
+        self.bar_length = np.full(rows, melody.bar_length("4/4"))
         first = self.range["Pitch"].start
         self.pitches = slice(first + lowest, first + highest + 1)
 
@@ -119,23 +120,23 @@ class MelodyGrammar(StrictGrammar):
         name = self.vocabulary.families[self.vocabulary.family_of[id]]
         label = id - self.range[name].start
         if name == "Metre":
-            self.bar[row] = melody.bar_length(melody.METRES[label])
+            self.bar_length[row] = melody.bar_length(melody.METRES[label])
         elif name in ("Pitch", "Rest", "Duration"):
-            self.positions[row] = self.now[row] - self.bars[row] * self.bar[row] + 1
+            self.positions[row] = self.now[row] - self.bars[row] * self.bar_length[row] + 1
             if name == "Duration":
                 self.now[row] += label + 1
 
     def _allow(self, row: int, legal: np.ndarray) -> None:
         last = int(self.last[row])
-        end = (self.bars[row] + 1) * self.bar[row]  # of the bar
+        end = (self.bars[row] + 1) * self.bar_length[row]  # of the bar
         if last in self.range["Key"]:
             self._one(legal, "Metre")
         elif last in self.range["Metre"]:
-            legal[self.range["Bar"].start] = True
+            legal[self.bar] = True
         elif last in self.range["Pitch"] or last == self.range["Rest"].start:
             rest = melody.LONGEST
             if self.total is not None:
-                rest = min(rest, self.total * self.bar[row] - self.now[row])
+                rest = min(rest, self.total * self.bar_length[row] - self.now[row])
             if self.length[row] + 4 + self._shortest > self.max_tokens:  # the song must end: so must the bar
                 legal[self.range["Duration"].start + min(max(end - self.now[row], 1), rest) - 1] = True
             else:
@@ -162,7 +163,7 @@ class VoicesGrammar(StrictGrammar):
         self.strict = strict
         self.step = np.zeros(rows, np.int64)  # steps of the bar that are complete, an upbeat's missing ones counted
         self.slot = np.zeros(rows, np.int64)  # voices of this step that are written
-        self.bar = np.full(rows, voices.METRES["4/4"])  # steps
+        self.bar_length = np.full(rows, voices.METRES["4/4"])  # steps
         self.upbeat = np.zeros(rows, np.int64)
         self.now = np.full((rows, 4), voices.REST)  # what sounds in each slot, and what did in the step before
         self.before = np.full((rows, 4), voices.REST)
@@ -170,11 +171,11 @@ class VoicesGrammar(StrictGrammar):
     def _follow(self, row: int, id: int) -> None:
         pitches = self.range["Pitch"]
         if id in self.range["Metre"]:
-            self.bar[row] = list(voices.METRES.values())[id - self.range["Metre"].start]
+            self.bar_length[row] = list(voices.METRES.values())[id - self.range["Metre"].start]
         elif id in self.range["Upbeat"]:
             self.upbeat[row] = id - self.range["Upbeat"].start
-        elif id == self.range["Bar"].start:
-            self.step[row] = -self.upbeat[row] % self.bar[row] if self.bars[row] == 0 else 0
+        elif id == self.bar:
+            self.step[row] = -self.upbeat[row] % self.bar_length[row] if self.bars[row] == 0 else 0
         elif id in pitches or id in (self.range["Hold"].start, self.range["Rest"].start):
             slot = int(self.slot[row])
             if slot == 0:
@@ -190,10 +191,10 @@ class VoicesGrammar(StrictGrammar):
         if last in self.range["Key"]:
             self._one(legal, "Metre")
         elif last in self.range["Metre"]:
-            legal[self.range["Upbeat"].start : self.range["Upbeat"].start + self.bar[row]] = True
+            legal[self.range["Upbeat"].start : self.range["Upbeat"].start + self.bar_length[row]] = True
         elif last in self.range["Upbeat"]:
-            legal[self.range["Bar"].start] = True
-        elif slot == 0 and self.step[row] == self.bar[row] and last != self.range["Bar"].start:
+            legal[self.bar] = True
+        elif slot == 0 and self.step[row] == self.bar_length[row] and last != self.bar:
             self._line(row, legal)
         else:
             was = int(self.before[row, slot] if slot else self.now[row, 0])

@@ -10,6 +10,7 @@ from ritornello.data.batch import TokenBatch, collate, unbatch
 from ritornello.errors import ConfigError, RitornelloError
 from ritornello.representations import build
 from ritornello.representations.base import Representation, Tokens
+from ritornello.representations.vocabulary import EOS
 from ritornello.sampling.autoregress import Draft, autoregress
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded, top_k
@@ -62,6 +63,15 @@ def test_without_a_number_of_bars_every_song_ends(representation: Representation
     assert last.done.all()
     assert int(last.lengths.max()) <= 200
     assert all(fault(representation.vocabulary, song) is None for song in rows(last))
+
+
+def test_who_would_go_on_behind_the_last_bar_ends(representation: Representation):
+    """A model that never thinks of ending, and begins a bar as soon as it may."""
+    model, vocabulary = Deaf(representation.vocabulary), representation.vocabulary
+    model.logits[:, vocabulary.id("Bar")], model.logits[:, EOS] = 50.0, -50.0
+    last = play(representation, [0, 1], model, bars=3, max_tokens=2000)[-1]
+    counts = torch.stack([(last.bars == bar).sum(1) for bar in range(3)], 1)  # the first has BOS, the last EOS
+    assert int(counts.max()) <= 12
 
 
 def test_a_song_depends_on_its_seed_alone(representation: Representation):

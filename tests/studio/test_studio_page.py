@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from ritornello.cli import main
 from ritornello.music.score import read
+from tests.rolls import make_chorale
 from tests.songs import make_song
 
 AUDIBLE = 0.002
@@ -219,6 +220,49 @@ def test_a_file_is_continued(page: Page, tmp_path: Path):
     expect(page.locator("#takes li")).to_have_count(2)
     assert page.evaluate("studio.store.take.bars") == 4
     expect(page.locator("#remarks")).to_contain_text("goes on after its 2 bars")
+
+
+ONSETS = "new Set(studio.store.take.sheet.parts.flatMap((part) => part.notes.map((note) => note[0]))).size"
+
+
+def test_bars_are_restyled_as_drawn(page: Page, tmp_path: Path):
+    """With the weights that ship: the busiest class for all bars gives more onsets than the calmest."""
+    drop(page, song(tmp_path, 4))
+    until(page, f"{COUNT} > 0")
+    page.select_option("#model", label="musemorphose: restyle")
+    page.fill("#wish-seed", "1")
+    page.click("#pens label:has(input[value=rhythm])")
+    found = []
+    for take, level in ((2, "0"), (3, "7")):
+        page.locator("#takes li").first.click()
+        page.fill("#pen-value", level)
+        page.click("#pen-set")
+        page.click("#compose")
+        expect(page.locator("#takes li")).to_have_count(take)
+        expect(page.locator("#status")).to_contain_text("written in")
+        assert page.evaluate("studio.store.take.bars") == 4
+        found.append(page.evaluate(ONSETS))
+    calm, busy = found
+    assert busy > 2 * calm
+
+
+def test_a_tune_is_harmonised(page: Page, tmp_path: Path):
+    """With the weights that ship: one voice of a chorale is kept, and three are written to it."""
+    path = tmp_path / "hymn.mid"
+    path.write_bytes(make_chorale(0, 2, voices=1).dumps_midi())
+    drop(page, path)
+    expect(page.locator("#tracks li")).to_have_count(1)
+    page.select_option("#model", label="masked_diffusion")
+    page.select_option("#from", "all")
+    page.fill("#wish-rounds", "8")
+    page.click("#fields label:has(input[value=soprano])")
+    page.click("#compose")
+    expect(page.locator("#takes li")).to_have_count(2)
+    expect(page.locator("#status")).to_contain_text("written in")
+    until(page, "studio.store.take.sheet.parts.length === 4")
+    tune, *others = page.evaluate("studio.store.take.sheet.parts.map((part) => part.notes.map((note) => note[2]))")
+    assert tune == [note.pitch for note in sorted(read(path).tracks[0].notes, key=lambda note: note.time)]
+    assert all(others)
 
 
 def test_stopped_reloaded_and_gone_on_with(page: Page):

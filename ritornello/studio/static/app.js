@@ -274,12 +274,10 @@ async function compose() {
   if (writing.busy) return writing.stop();
   if (form.invalid()) return;
   const chosen = model(), wishes = form.values();
-  const inBars = chosen.schema.properties.bars?.type === "string"; // "5-8": it writes these bars of what is there anew
+  const { bars } = chosen.schema.properties;
+  const inBars = (bars?.anyOf || [bars]).some((kind) => kind?.type === "string"); // "5-8": it writes these bars anew
   const sheet = opening(inBars);
-  if (sheet && inBars && chosen.verb === "compose") {
-    if ($("from").value === "bars") wishes.bars = `${roll.region[0] + 1}-${roll.region[1]}`;
-    else if (wishes.bars === chosen.schema.properties.bars.default) delete wishes.bars;
-  }
+  if (sheet && inBars && chosen.verb === "compose" && $("from").value === "bars") wishes.bars = `${roll.region[0] + 1}-${roll.region[1]}`;
   if ((chosen.needs || []).length && !sheet) return fault("compose-error", "Compose or open a song first: this model plays one that is there.");
   wishes.seed ??= Math.floor(Math.random() * 1e6);
   if (chosen.verb === "restyle") {
