@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ritornello.music.bars import bars
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
 from ritornello.restyle import Manner, Part, Restyle, finish, play
+from ritornello.restyle.midi import _measured
 from ritornello.restyle.wishes import chosen_bars, plan
 from ritornello.run import Run, RunConfig
 from tests.families import SMALL
@@ -162,6 +164,17 @@ def test_drafts_grow_bar_by_bar(player: Player, tmp_path: Path):
 
 
 OWN = np.array([[0, 7], [3, 3], [4, 4], [6, 1]])
+
+
+def test_a_draft_may_be_silent_so_far():
+    score = make_piano(0, bars=3)
+    song = PIANO.encode(score)
+    head = int(np.flatnonzero(song.positions > 0)[0])  # up to the first onset
+    silent = replace(song, ids=song.ids[:head], bars=song.bars[:head], positions=song.positions[:head])
+    part = Part(song, np.zeros((3, 2), np.int64))
+    found = _measured(PIANO, score, silent, part, np.full((2, 7), 500.0))
+    assert found.after.tolist() == [[0, 0]]
+    assert found.reached.tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,9 @@ def _measured(
 ) -> Restyled:
     """The score with the new notes, and what came of each bar."""
     played = _without_markers(representation.decode(song))
-    before, after = part.source.attributes, representation.encode(played).attributes
+    before = part.source.attributes
+    silent = np.zeros_like(before[: int(song.bars[-1]) + 1])  # as the first bars of a draft may be
+    after = representation.encode(played).attributes if played.note_num() else silent
     count = len(after)
     chosen = (np.ones(len(before), bool) if part.chosen is None else part.chosen)[:count]
     asked = part.classes[:count]
