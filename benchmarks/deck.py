@@ -45,7 +45,8 @@ ONE_EDITION = ("--set", "files=mutopia/*")
 def ritornello(*words: object) -> None:
     command = [sys.executable, "-m", "ritornello", *map(str, words)]
     print("$ ritornello", *words, flush=True)
-    subprocess.run(command, check=True)
+    if code := subprocess.run(command).returncode:  # it has said why
+        raise SystemExit(code)
 
 
 def main() -> None:
