@@ -18,10 +18,9 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ritornello.api import Player, load
-from ritornello.cli.harmony import WIDTH, show, side_by_side
-from ritornello.data.corpora import find, open_corpus
+from ritornello.cli.harmony import WIDTH, prepared, show, side_by_side
+from ritornello.data.corpora import find
 from ritornello.data.dataset import TokenDataset
-from ritornello.data.prepare import prepare
 from ritornello.errors import ConfigError, MusicError
 from ritornello.evaluate.files import Measurer, Readings, Reference, measure_all, open_reference, spread
 from ritornello.evaluate.likelihood import Scorer
@@ -119,7 +118,7 @@ def main(
     if task == "restyle":
         wishes = {name: value for name, value in (("guidance", guidance), ("insist", insist)) if value is not None}
         player = load(run or "musemorphose", device)
-        folder = tokens or _prepared(corpus or "pop909_cl", player.run.representation.name)
+        folder = tokens or prepared(corpus or "pop909_cl", player.run.representation.name)
         judge = None if fluency is None else load(fluency, device)
         test = TokenDataset(folder, "test")
         pieces = [test[i] for i in spread(len(test), held_out)]
@@ -134,7 +133,7 @@ def main(
     player = load(run or "museformer", device)
     if task == "harmony" or isinstance(player.run.representation, PianoRoll):
         return show(side_by_side(player, (), corpus, tokens, songs, seed, device), json, md)
-    folder = tokens or _prepared(corpus or "lmd_multitrack", player.run.representation.name)
+    folder = tokens or prepared(corpus or "lmd_multitrack", player.run.representation.name)
     result = _of_run(player, folder, held_out, songs, length, batch, yardsticks, known, index, pictures, settings)
     _print(result, json, md, markdown, tables)
 
@@ -303,15 +302,6 @@ def _index(
     """The index of known songs, made where it is not there."""
     bar = progress.add_task("known songs read", total=reference.known_count)
     return reference.build(representation, folder, workers, lambda count: progress.advance(bar, count))
-
-
-def _prepared(corpus: str, representation: str) -> Path:
-    """The folder of a corpus's tokens; made where it is missing or unfinished."""
-    folder = Path("tokens", f"{open_corpus(corpus).name}-{representation}")
-    if not (folder / "songs.jsonl").exists():
-        print(f"Preparing {corpus} in {folder}, once.", file=sys.stderr)
-        prepare(corpus, folder, representation)
-    return folder
 
 
 def _songs(player: Player, count: int, bars: int | None, batch: int, seed: int) -> Iterator[Score]:

@@ -93,7 +93,7 @@ def _play(player: Player, songs: int, seed: int) -> Iterator[Song]:
 
 
 def prepared(corpus: str, representation: str) -> Path:
-    """The folder of a corpus's rolls; made where it is missing or unfinished."""
+    """The folder of a corpus's rolls or tokens; made where it is missing or unfinished."""
     folder = Path("tokens", f"{open_corpus(corpus).name}-{representation}")
     if not (folder / "songs.jsonl").exists():
         print(f"Preparing {corpus} in {folder}, once.", file=sys.stderr)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ritornello.evaluate.framewise import Crop, framewise
+from ritornello.data.rolls import collate, window
+from ritornello.evaluate.framewise import STEPS, Crop, crops, framewise
+from tests.families import make_model
+from tests.rolls import make_roll
 
 CLASSES = 5
 CROP = Crop(torch.tensor([[0, 1, 1, 2], [3, 3, 4, 4], [2, 2, 2, 2], [1, 0, 1, 0]]), torch.arange(4) % 4)
@@ -109,3 +112,14 @@ def test_some_frames_stand_for_all():
     figures = framewise(Ignorant(), [crop], frames=5)
     assert figures["frames"] == 5
     assert figures["strict"]["value"] == pytest.approx(4 * math.log(CLASSES))
+
+
+def test_crops_are_windows_from_a_beat():
+    """Of a long piece 128 sixteenths as they stand somewhere in it, of a short one all."""
+    model, long, short = make_model("masked_diffusion"), make_roll(0, bars=12), make_roll(1, bars=2)
+    found, all_of_it = crops(model, [long, short], seed=3)  # pyright: ignore[reportArgumentType]
+    assert found.cells.shape[1] == len(found.beat) == STEPS
+    assert int(found.beat[0]) == 0
+    wholes = [model.hear(collate([window(long, start, STEPS)]))[0] for start in range(0, len(long) - STEPS + 1, 4)]
+    assert any(torch.equal(found.cells, whole) for whole in wholes)
+    assert torch.equal(all_of_it.cells, model.hear(collate([short]))[0])
