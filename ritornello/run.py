@@ -75,6 +75,8 @@ class RunConfig(Config):
     representation: str
     model: dict[str, Any] = Field(default_factory=dict)
     """The family's own settings (its Config)."""
+    begin_with: str = ""
+    """A run, or a model that ships, whose weights a training starts from; what it has no weights for starts fresh."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
 
@@ -149,6 +151,14 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise RitornelloError(f"{path} does not hold the weights that config.toml describes: {reason}") from error
+
+    def take_over(self, other: Run) -> None:
+        """The weights of another run, wherever it has any of the same name. Raises ConfigError where they do not fit."""
+        try:
+            self.model.load_state_dict(other.model.state_dict(), strict=False)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise ConfigError(f"begin_with = {other.folder}: its weights do not fit this model: {reason}") from None
 
     def save(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> None:
         """Write config, vocabulary and weights (float16 for shipping) to the run's folder or another."""
@@ -257,6 +267,8 @@ def train_run(config: RunConfig, folder: Path, device: str = "cpu") -> Run:
         log = None
         if start == 0:
             run.model.begin(dataset)
+            if config.begin_with:
+                run.take_over(Run.open(config.begin_with))
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             run.save()
@@ -374,7 +386,8 @@ def _transposition(run: Run) -> Callable[[Tokens, np.random.Generator], Tokens] 
     def shift(tokens: Tokens, rng: np.random.Generator) -> Tokens:
         low, high = transposable(vocabulary, tokens.ids)
         semitones = int(rng.integers(max(low, -most), min(high, most) + 1))
-        return replace(tokens, ids=transpose(vocabulary, tokens.ids, semitones))
+        # What stands before the crop may not fit into the vocabulary in that key: it is forgotten.
+        return replace(tokens, ids=transpose(vocabulary, tokens.ids, semitones), past=tokens.past[:0])
 
     return shift if most else None
 

@@ -27,6 +27,8 @@ class TokenBatch:
     lengths:    tokens of each row without padding.
     attributes: a row for each bar from that of the row's first token on, as in Tokens; 0 past the last bar. By default
                 there are none: k is 0.
+    past:       ids of what stands before each row's first token in its song, where that is known, with padding on the
+                left. By default nothing.
     """
 
     ids: Int64[Tensor, "batch time"]
@@ -35,11 +37,12 @@ class TokenBatch:
     countdown: Int64[Tensor, "batch time"]
     lengths: Int64[Tensor, " batch"]
     attributes: Int64[Tensor, "batch bars k"] = field(default_factory=lambda: torch.zeros((0, 0, 0), dtype=torch.long))
+    past: Int64[Tensor, "batch before"] = field(default_factory=lambda: torch.zeros((0, 0), dtype=torch.long))
 
     def __post_init__(self) -> None:
-        if len(self.attributes) != len(self.lengths):
-            nothing = self.lengths.new_zeros((len(self.lengths), 0, 0))
-            object.__setattr__(self, "attributes", nothing)
+        for name, nothing in (("attributes", (0, 0)), ("past", (0,))):
+            if len(getattr(self, name)) != len(self.lengths):
+                object.__setattr__(self, name, self.lengths.new_zeros((len(self.lengths), *nothing)))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -70,7 +73,10 @@ def collate(songs: Sequence[Tokens]) -> TokenBatch:
         bars[row, length:] = song.bars[-1]
         positions[row, :length] = song.positions
         countdown[row, :length] = bars_left(song)
-    fields = (ids, bars, positions, countdown, np.array(lengths, np.int64), _attributes(songs))
+    past = np.zeros((len(songs), max(len(song.past) for song in songs)), np.int64)
+    for row, song in zip(past, songs, strict=True):
+        row[len(row) - len(song.past) :] = song.past
+    fields = (ids, bars, positions, countdown, np.array(lengths, np.int64), _attributes(songs), past)
     return TokenBatch(*map(torch.from_numpy, fields))
 
 

@@ -118,7 +118,12 @@ def cut(tokens: Tokens, begin: int, end: int) -> Tokens:
         meta["bars"] = len(tokens.attributes)
     window = slice(begin, end)
     return replace(
-        tokens, ids=tokens.ids[window], bars=tokens.bars[window], positions=tokens.positions[window], meta=meta
+        tokens,
+        ids=tokens.ids[window],
+        bars=tokens.bars[window],
+        positions=tokens.positions[window],
+        meta=meta,
+        past=np.concatenate([tokens.past, tokens.ids[:begin]]),
     )
 
 

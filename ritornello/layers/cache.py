@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,10 +89,10 @@ class BarCache:
     """A window for each song of a batch, and what else the next step needs of the last."""
 
     def __init__(
-        self, songs: list[BarWindow], carried: dict[str, Tensor], joined: list[Tensor], step: Step | None
+        self, songs: list[BarWindow], carried: Any, joined: list[Tensor], step: Step | None
     ) -> None:
         self.songs = songs
-        self.carried = carried  # what the embedding needs of earlier tokens: [rows] each
+        self.carried = carried  # what the embedding needs of earlier tokens; it has `keep`, too
         self.joined = joined  # each layer's weights of queries, keys and values, as one matrix
         self.step = step  # the compiled step, where there is one
 
@@ -140,4 +141,4 @@ class BarCache:
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order: songs that have ended cost nothing more."""
         self.songs = [self.songs[row] for row in rows]
-        self.carried = {name: value[rows] for name, value in self.carried.items()}
+        self.carried = self.carried.keep(rows)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -18,6 +20,7 @@ from ritornello.config import Config
 from ritornello.data.batch import TokenBatch
 from ritornello.data.rolls import RollBatch
 from ritornello.layers import step
+from ritornello.layers.recall import LENGTHS, Memory, recall
 from ritornello.layers.step import Precision, Step
 from ritornello.layers.transformer import PreNormBlock
 from ritornello.representations.base import Roll, Tokens
@@ -102,6 +105,8 @@ class DecoderConfig(Config):
     """Previous tokens whose embeddings (and the current instrument's) are added to a token's own; 0 as in the paper."""
     countdown: bool = False
     """Tell the model how many bars are left, where that is known: songs then end when they are asked to."""
+    recall: bool = False
+    """Tell the model what followed when the song last said what it has just said (`layers/recall.py`)."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -123,12 +128,18 @@ class Packed:
             torch.arange(len(batch.lengths), device=batch.ids.device), batch.lengths
         )
         self.lengths = batch.lengths
+        self.past = batch.past
 
     def before(self, steps: int) -> Int[Tensor, " tokens"]:
         """The token `steps` earlier in the same song, PAD (0) where there is none."""
         shifted = F.pad(self.ids, (steps, 0))[: len(self.ids)]
         earlier = F.pad(self.rows, (steps, 0), value=-1)[: len(self.rows)]
         return torch.where(earlier == self.rows, shifted, 0)
+
+    def songs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every song, on the CPU: the ids that stand before it, where these are known, and its own."""
+        own = self.ids.cpu().split(self.lengths.tolist())
+        return [(past[past > 0], ids.numpy()) for past, ids in zip(self.past.cpu().numpy(), own, strict=True)]
 
     def current(self, ids: range) -> Int[Tensor, " tokens"]:
         """The last token out of `ids` in the token's own song, bar and position; PAD (0) where there is none."""
@@ -140,8 +151,43 @@ class Packed:
         return torch.where(same, self.ids[last], 0)
 
 
-Carried = dict[str, Tensor]
-"""What the embedding of a song's next token needs of its last ones, by name: [rows] each."""
+@dataclass
+class Carried:
+    """What the embedding of songs' next tokens needs of their last ones."""
+
+    last: dict[str, Int[Tensor, " rows"]]
+    """By name: earlier tokens, and the current instrument with its place."""
+    memories: list[list[Memory]]
+    """Of every way to recall: a memory for each row."""
+
+    def keep(self, rows: list[int]) -> Carried:
+        """Of these rows only, in this order."""
+        last = {name: value[rows] for name, value in self.last.items()}
+        return Carried(last, [[way[row] for row in rows] for way in self.memories])
+
+
+class Recalled(nn.Module):
+    """The embedding of what a song recalls (see `recall`), passing over some tokens: as far as it can be trusted."""
+
+    def __init__(self, passed: np.ndarray, width: int) -> None:
+        super().__init__()
+        self.passed = passed
+        self.token = _embedding(len(passed), width, 0.01)  # so small that it can join a trained model
+        self.trust = nn.Parameter(torch.ones(len(LENGTHS) + 1, width))
+
+    def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
+        songs = []
+        for past, ids in packed.songs():
+            songs.append(np.stack(recall(np.concatenate([past, ids]), self.passed))[:, -len(ids) :])
+        return self._sum(torch.from_numpy(np.concatenate(songs, axis=1)))
+
+    def following(self, ids: list[int], memories: list[Memory]) -> Float[Tensor, "rows width"]:
+        """`forward` of one more token of every song."""
+        return self._sum(torch.tensor([memory.add(id) for memory, id in zip(memories, ids, strict=True)]).T)
+
+    def _sum(self, found: Int[Tensor, "2 n"]) -> Float[Tensor, "n width"]:
+        followed, depth = found.to(self.trust.device)
+        return self.token(followed) * self.trust[depth]
 
 
 class TokenEmbedding(nn.Module):
@@ -154,33 +200,44 @@ class TokenEmbedding(nn.Module):
         self.previous = nn.ModuleList(_embedding(vocabulary.size, config.width) for _ in range(config.carry))
         self.instrument = _embedding(vocabulary.size, config.width) if config.carry and self.instruments else None
         self.countdown = _embedding(COUNTDOWN + 1, config.width) if config.countdown else None
+        self.recalled = nn.ModuleList(Recalled(p, config.width) for p in _passed(vocabulary) if config.recall)
 
     def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         previous = [packed.before(i + 1) for i in range(len(self.previous))]
-        return self._sum(packed.ids, previous, packed.current(self.instruments), packed.countdown)
+        x = self._sum(packed.ids, previous, packed.current(self.instruments), packed.countdown)
+        return sum((way(packed) for way in self.recalled), x)
 
     def nothing(self, rows: int) -> Carried:
         """What `rows` songs carry before their first token."""
         nothing = torch.zeros(rows, dtype=torch.long, device=self.token.weight.device)
-        return dict.fromkeys(["instrument", "bar", "position", *self._earlier], nothing)
+        last = dict.fromkeys(["instrument", "bar", "position", *self._earlier], nothing)
+        return Carried(last, [[Memory(way.passed) for _ in range(rows)] for way in self._ways])
 
     def carried(self, packed: Packed) -> Carried:
         """What songs carry after their last token."""
         last = packed.lengths.cumsum(0) - 1
         place = {"instrument": packed.current(self.instruments), "bar": packed.bars, "position": packed.positions}
         earlier = {name: packed.before(i) for i, name in enumerate(self._earlier)}
-        return {name: value[last] for name, value in (place | earlier).items()}
+        songs = [np.concatenate(song).tolist() for song in packed.songs()]
+        memories = [[Memory(way.passed, ids) for ids in songs] for way in self._ways]
+        return Carried({name: value[last] for name, value in (place | earlier).items()}, memories)
 
     def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
         """One more token of every song: `forward` of it alone, and what is carried on."""
         ids, bars, positions, countdown = token
         new = (ids >= self.instruments.start) & (ids < self.instruments.stop)
         place = {"instrument": ids, "bar": bars, "position": positions}
-        place = {name: torch.where(new, value, carried[name]) for name, value in place.items()}
+        place = {name: torch.where(new, value, carried.last[name]) for name, value in place.items()}
         instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
-        previous = [carried[name] for name in self._earlier]
+        previous = [carried.last[name] for name in self._earlier]
         x = self._sum(ids, previous, instrument, countdown)
-        return x, place | dict(zip(self._earlier, [ids, *previous], strict=False))
+        for way, memories in zip(self._ways, carried.memories, strict=True):
+            x = x + way.following(ids.tolist(), memories)
+        return x, Carried(place | dict(zip(self._earlier, [ids, *previous], strict=False)), carried.memories)
+
+    @property
+    def _ways(self) -> list[Recalled]:
+        return cast(list[Recalled], list(self.recalled))
 
     @property
     def _earlier(self) -> list[str]:
@@ -217,9 +274,18 @@ class FactEmbedding(nn.Module):
         return x if self.countdown is None else x + self.countdown(countdown.clamp(max=COUNTDOWN))
 
 
-def _embedding(count: int, width: int) -> nn.Embedding:
+def _passed(vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The two ways to recall: by all tokens, and by those that do not say how long or how loud a note is."""
+    passed = np.zeros((2, vocabulary.size), bool)
+    for family in ("Duration", "Velocity"):
+        if family in vocabulary.families:
+            passed[1, vocabulary.range(family).start : vocabulary.range(family).stop] = True
+    return list(passed)
+
+
+def _embedding(count: int, width: int, std: float = 0.1) -> nn.Embedding:
     table = nn.Embedding(count, width)
-    nn.init.normal_(table.weight, std=0.1)
+    nn.init.normal_(table.weight, std=std)
     return table
 
 

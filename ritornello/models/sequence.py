@@ -37,7 +37,7 @@ class SequenceCache:
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order."""
         self.memory.keep(rows)
-        self.carried = {name: value[rows] for name, value in self.carried.items()}
+        self.carried = self.carried.keep(rows)
 
 
 class SequenceLM(DecoderLM):

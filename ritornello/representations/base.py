@@ -21,6 +21,8 @@ class Tokens:
     positions: NDArray[np.int16]  # [n]: 0 for what belongs to the whole bar, else the onset's step in the bar + 1
     attributes: NDArray[np.int16]  # [b, k]: a row per bar; k may be 0
     meta: dict[str, Any] = field(default_factory=dict)  # JSON-able: transposition, key, what was dropped …
+    past: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    """[m]: of a crop, the ids that stand before it in its song, where they are kept."""
 
     def __len__(self) -> int:
         return len(self.ids)
