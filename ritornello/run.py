@@ -153,7 +153,7 @@ class Run:
             raise RitornelloError(f"{path} does not hold the weights that config.toml describes: {reason}") from error
 
     def take_over(self, other: Run) -> None:
-        """The weights of another run, wherever it has any of the same name. Raises ConfigError where they do not fit."""
+        """The weights of another run, by name, where it has them. Raises ConfigError where they do not fit."""
         try:
             self.model.load_state_dict(other.model.state_dict(), strict=False)
         except RuntimeError as error:

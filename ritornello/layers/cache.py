@@ -88,9 +88,7 @@ class BarWindow:
 class BarCache:
     """A window for each song of a batch, and what else the next step needs of the last."""
 
-    def __init__(
-        self, songs: list[BarWindow], carried: Any, joined: list[Tensor], step: Step | None
-    ) -> None:
+    def __init__(self, songs: list[BarWindow], carried: Any, joined: list[Tensor], step: Step | None) -> None:
         self.songs = songs
         self.carried = carried  # what the embedding needs of earlier tokens; it has `keep`, too
         self.joined = joined  # each layer's weights of queries, keys and values, as one matrix

@@ -1,9 +1,9 @@
 """What followed when a song last said what it has just said: a memory of the whole song that costs no attention.
 
-After every token, the 1, 2, 4 … 64 tokens up to it are looked for in what came before, and the most recent place of the
-longest match is taken. The token behind that place is a guess at what comes next (an n-gram of the song itself; compare
-the cache of Kuhn and De Mori, 1990). Some tokens may be passed over in looking, such as how long and how loud notes are:
-a tune is then known again when it is played otherwise. A guess depends on past tokens alone.
+After every token, the 1, 2, 4 … 64 tokens up to it are looked for in what came before, and the most recent place of
+the longest match is taken. The token behind that place is a guess at what comes next (an n-gram of the song itself;
+compare the cache of Kuhn and De Mori, 1990). Some tokens may be passed over in looking, such as how long and how loud
+notes are: a tune is then known again when it is played otherwise. A guess depends on past tokens alone.
 """
 
 from __future__ import annotations
