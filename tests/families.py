@@ -102,7 +102,7 @@ def make_rolls(count: int = 4, bars: int = 2) -> RollBatch:
 
 
 def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0, representation: str = "museformer") -> TokenBatch:
-    """Random but well-placed tokens: bars of 9 and 13 tokens, positions that rise within a bar.
+    """Random but well-placed tokens: bars of 9 and 13 tokens, positions that rise within a bar, passages that return.
 
     Where what a token means depends on its place: beginnings of random songs.
     """
@@ -113,6 +113,9 @@ def make_batch(lengths: tuple[int, ...] = (90, 60), seed: int = 0, representatio
     vocabulary = build("museformer").vocabulary
     shape = (len(lengths), max(lengths))
     ids = torch.randint(3, vocabulary.size, shape, generator=generator)
+    again = torch.rand(shape, generator=generator) < 0.9
+    for t in range(18, shape[1]):
+        ids[:, t] = torch.where(again[:, t], ids[:, t - 18], ids[:, t])
     place = torch.arange(shape[1])
     bars = torch.stack([place // (9 + 4 * (row % 2)) for row in range(shape[0])])
     positions = torch.stack([place % (9 + 4 * (row % 2)) // 3 for row in range(shape[0])])

@@ -85,3 +85,11 @@ def test_attributes_that_nobody_gives_have_no_columns():
     bare = TokenBatch(batch.ids, batch.bars, batch.positions, batch.countdown, batch.lengths)
     assert bare.attributes.shape == (2, 0, 0)
     assert [song.attributes.shape for song in unbatch(bare)] == [(1, 0), (5, 0)]
+
+
+def test_what_stands_before_a_crop_is_padded_on_the_left():
+    whole, crop = tokens([BOS, 3, 9], [0, 0, 0]), replace(tokens([3, 9], [5, 5]), past=np.array([7, 8], np.int16))
+    batch = collate([whole, crop, replace(crop, past=crop.past[1:])])
+    assert batch.past.tolist() == [[0, 0], [7, 8], [0, 8]]
+    assert batch.to("cpu").past.equal(batch.past)
+    assert collate([whole]).past.shape == (1, 0)

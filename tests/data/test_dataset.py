@@ -130,6 +130,7 @@ def test_crops_begin_at_a_bar_and_know_the_whole_song(seed: int, bars: int, leng
     assert part.ids[0] == (BOS if begin == 0 else BAR)
     assert np.array_equal(part.ids, song.ids[begin : begin + length])
     assert np.array_equal(part.bars, song.bars[begin : begin + length])
+    assert np.array_equal(part.past, song.ids[:begin])
     assert len(part.ids) <= length
     if len(song.ids) <= length:
         assert same(part, song)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from ritornello.data.batch import collate, unbatch
+from ritornello.data.dataset import cut
 from ritornello.models import family
+from ritornello.models.base import Packed
 from ritornello.models.museformer import Config, Museformer
 from ritornello.representations import build
 from ritornello.run import RunConfig
@@ -97,3 +101,14 @@ def test_an_ablation_is_one_flag(flag: str, changed: dict[str, Any]):
     assert flag in (CONFIGS / "museformer-paper.toml").read_text()
     settings = RunConfig.from_toml(CONFIGS / "museformer-paper.toml", [flag])
     assert Config.from_dict(settings.model) == Config(**changed)
+
+
+def test_a_crop_recalls_what_stands_before_it():
+    """The last bars of a song embed the same with the song before them as in the whole song."""
+    (whole,) = unbatch(make_batch((90,)))
+    embedding = make_model("museformer-shipped").embedding
+    crop = cut(whole, 45, 90)
+    expected = embedding(Packed(collate([whole])))[45:]
+    found, forgetful = (embedding(Packed(collate([c]))) for c in (crop, replace(crop, past=crop.past[:0])))
+    torch.testing.assert_close(found[2:], expected[2:])  # the two tokens carried along are not of the past
+    assert not torch.allclose(forgetful[2:], expected[2:])

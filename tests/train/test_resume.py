@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
+from ritornello.errors import ConfigError
 from ritornello.music.bars import bars
 from ritornello.music.score import read
 from ritornello.run import DataConfig, Run, RunConfig, load_checkpoint, train_run
@@ -60,6 +61,22 @@ train_run(RunConfig.from_toml(sys.argv[1]), Path(sys.argv[2]))
 def spawn(config: Path, run: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen([sys.executable, "-c", PROGRAM, str(config), str(run)], env=environment)
+
+
+def test_a_training_begins_with_the_weights_of_another_run(folder: Path, tmp_path: Path):
+    """What the other run lacks, and what its own seed gives, stays as it is; sizes that differ are named."""
+    config = make_config(folder, steps=0)
+    fewer = config.model_copy(update={"model": {**config.model, "recall": False}})
+    first = train_run(fewer, tmp_path / "first").model.state_dict()
+    Run.create(fewer, tmp_path / "first").save()
+    other = make_config(folder, steps=1).model_copy(update={"begin_with": str(tmp_path / "first")})
+    still = other.model_copy(update={"train": other.train.model_copy(update={"lr": 0.0, "seed": 5})})
+    begun = train_run(still, tmp_path / "second").model.state_dict()
+    assert all(torch.equal(begun[name], first[name]) for name in first)
+    assert begun.keys() - first.keys() == {name for name in begun if name.startswith("embedding.recalled.")}
+    wide = still.model_copy(update={"model": {**still.model, "width": 64}})
+    with pytest.raises(ConfigError, match=r"begin_with = .*first.*size mismatch"):
+        train_run(wide, tmp_path / "third")
 
 
 def test_killed_and_resumed_is_bit_identical(folder: Path, tmp_path: Path):
