@@ -1,14 +1,16 @@
 // One token through all blocks of a pre-norm Transformer, for a few songs at once: what writing a song costs.
 //
-// A step reads every weight and every key and value that is attended to exactly once, so memory sets its pace: weights
-// may be float32, bfloat16, or int8 with one scale for each output; keys and values float32 or bfloat16. Sums are
-// float32. Plain C interface, called through ctypes; `step.py` has the same structs, and says what each field is.
+// A step reads every weight and every key and value that is attended to exactly once, so memory sets its pace: they may
+// be float32, bfloat16, or int8 with a scale for each output, key and value. What meets int8 is int16, taken as two digits
+// of eight bits, since processors multiply bytes sixty-four at a time; their sums are exact.
+// Plain C interface, called through ctypes; `step.py` has the same structs, and says what each field is.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -21,6 +23,8 @@ typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
 typedef int16_t Shorts __attribute__((vector_size(LANES * 2)));
 typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
 typedef int8_t Bytes __attribute__((vector_size(LANES)));
+typedef uint8_t Quads __attribute__((vector_size(LANES * 4)));  // four bytes a lane
+struct Pairs { Words bits; };                                     // two bfloat16 a lane
 
 struct BFloat16 { uint16_t bits; };
 
@@ -54,9 +58,15 @@ inline float sum(Vec v) {  // by halves: a chain of sixteen additions would cost
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
+inline float greatest(Vec v) {
+    float most = v[0];
+    for (int i = 1; i < LANES; ++i) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
 // Lane n of the result is the sum of v[n]: three instructions a vector, by merging two, four, eight, sixteen of them.
-inline Vec sums(const Vec v[LANES]) {
-    Vec w[8], u[4], t[2];
+template <class V> inline V sums(const V v[LANES]) {
+    V w[8], u[4], t[2];
 #define MERGE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
     for (int i = 0; i < 8; ++i)
         w[i] = MERGE(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
@@ -74,7 +84,7 @@ inline Vec sums(const Vec v[LANES]) {
 inline Vec exponential(Vec x) {  // 2^n · p(f): relative error below 3e-7
     x = x * 1.44269504f;
     x = x < -126.f ? Vec{} - 126.f : x;
-    Vec shifted = x + 12582912.f, n = shifted - 12582912.f, f = x - n;  // 1.5 · 2^23: rounds to the nearest
+    Vec shifted = x + 12582912.f, n = shifted - 12582912.f, f = x - n;  // as `nearest`
     Vec p = f * 1.53533e-4f + 1.339887e-3f;
     p = p * f + 9.618437e-3f;
     p = p * f + 5.550332e-2f;
@@ -93,25 +103,75 @@ inline Vec gelu(Vec x) {  // erf by Abramowitz and Stegun 7.1.26: absolute error
     return 0.5f * x * (1.f + erf);
 }
 
-// Where the processor multiplies bfloat16, pairs of numbers at once: two products and two sums an instruction and lane.
+inline Ints nearest(Vec x) { return as<Ints>(x + 12582912.f) - 0x4b400000; }  // 1.5 · 2^23: |x| below 2^22
+inline void put(int8_t* to, Ints v) { Bytes bytes = __builtin_convertvector(v, Bytes); memcpy(to, &bytes, LANES); }
+inline Vec numbers(Ints v) { return __builtin_convertvector(v, Vec); }
+
+inline int32_t whole_sum(Ints v) {
+    int32_t total = 0;
+    for (int i = 0; i < LANES; ++i) total += v[i];
+    return total;
+}
+
+// Sums of products, lane by lane: of one float32, of two bfloat16, of four unsigned bytes with four signed ones.
+inline Vec dot(Vec total, Vec a, Vec b) { return total + a * b; }
+inline Vec dot(Vec total, Pairs a, Pairs b) {
 #ifdef __AVX512BF16__
-constexpr bool PAIRS = true;
-typedef __m512bh Pairs;
-inline Pairs load_pairs(const BFloat16* from) { return read<Pairs>(from); }
-inline Pairs load_pairs(const int8_t* from) { return _mm512_cvtne2ps_pbh(as<__m512>(load(from + LANES)), as<__m512>(load(from))); }
-inline Vec dot(Vec total, Pairs a, Pairs b) { return as<Vec>(_mm512_dpbf16_ps(as<__m512>(total), a, b)); }
+    return as<Vec>(_mm512_dpbf16_ps(as<__m512>(total), as<__m512bh>(a), as<__m512bh>(b)));
 #else
-constexpr bool PAIRS = false;
-struct Pairs {};
-inline Pairs load_pairs(const void*) { return {}; }
-inline Vec dot(Vec total, Pairs, Pairs) { return total; }
+    return total + as<Vec>(a.bits << 16) * as<Vec>(b.bits << 16) + as<Vec>(a.bits >> 16 << 16) * as<Vec>(b.bits >> 16 << 16);
 #endif
+}
+inline Ints dot(Ints total, Quads a, Quads b) {
+#if defined(__AVX512VNNI__)
+    return as<Ints>(_mm512_dpbusd_epi32(as<__m512i>(total), as<__m512i>(a), as<__m512i>(b)));
+#elif defined(__AVX2__)  // even and odd bytes as int16, of which the processor multiplies and adds pairs
+    struct Two { __m256i half[2]; } t = as<Two>(total), x = as<Two>(a), y = as<Two>(b);
+    for (int i = 0; i < 2; ++i) {
+        __m256i even = _mm256_and_si256(x.half[i], _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(x.half[i], 8);
+        even = _mm256_madd_epi16(even, _mm256_srai_epi16(_mm256_slli_epi16(y.half[i], 8), 8));
+        odd = _mm256_madd_epi16(odd, _mm256_srai_epi16(y.half[i], 8));
+        t.half[i] = _mm256_add_epi32(t.half[i], _mm256_add_epi32(even, odd));
+    }
+    return as<Ints>(t);
+#else
+    for (int shift = 0; shift < 32; shift += 8)
+        total += as<Ints>(as<Words>(a) >> shift & 255) * (as<Ints>(b) << (24 - shift) >> 24);
+    return total;
+#endif
+}
+
+// x = scale · (256 · high + low), rounded to one of 65,025 steps; `high` and `low` are summed up too.
+struct Digits { float scale; int32_t high, low; };
+Digits split(const float* x, int64_t count, int8_t* high, int8_t* low) {
+    Vec most = Vec{} + 1e-30f;
+    for (int64_t i = 0; i < count; i += LANES) {
+        Vec v = load(x + i), positive = v < 0 ? -v : v;
+        most = positive > most ? positive : most;
+    }
+    float scale = greatest(most) / (127 * 256);
+    Ints of_high = {}, of_low = {};
+    for (int64_t i = 0; i < count; i += LANES) {
+        Ints whole = nearest(load(x + i) * (1 / scale)), upper = (whole + 128) >> 8, lower = whole - (upper << 8);
+        put(high + i, upper), put(low + i, lower);
+        of_high += upper, of_low += lower;
+    }
+    return {scale, whole_sum(of_high), whole_sum(of_low)};
+}
+
+// A number as one byte, for keeping.
+float shorten(const float* x, int64_t count, int8_t* to) {
+    float most = 1e-12f;
+    for (int64_t i = 0; i < count; ++i) most = std::max(most, std::fabs(x[i]));
+    for (int64_t i = 0; i < count; i += LANES) put(to + i, nearest(load(x + i) * (127 / most)));
+    return most / 127;
+}
 
 }  // namespace
 
 extern "C" {
 
-struct Linear {
+struct Linear {  // weights in panels of 64 outputs: [out / 64, in / n, 64, n], n numbers to four bytes; int8 is kept + 128
     const void* weight;
     const float* scale;
     const float* bias;
@@ -119,68 +179,68 @@ struct Linear {
 };
 struct Norm { const float *weight, *bias; };
 struct Block { Norm attention_norm; Linear joined, out; Norm feedforward_norm; Linear expand, contract; };
-struct Window { void* sources; int64_t capacity, filled; };
+struct Window { void* sources; float* scales; int64_t capacity, filled; };
 
 }
 
 namespace {
 
-// y[r, o] = bias[o] + scale[o] · Σ_i weight[o, i] · x[r, i], for outputs [o, o + OUT) and rows [0, ROWS). The order of the
-// sum does not depend on ROWS: a song comes out the same whatever is written beside it.
-template <int OUT, int ROWS, class W, class X>
-void outputs(const Linear& layer, const W* weight, const X* x, float* y, int64_t o) {
-    Vec total[OUT][ROWS] = {};
-    if constexpr (std::is_same_v<X, BFloat16>) {
-        for (int64_t i = 0; i < layer.in; i += 2 * LANES)
-            for (int j = 0; j < OUT; ++j) {
-                Pairs w = load_pairs(weight + (o + j) * layer.in + i);
-                for (int r = 0; r < ROWS; ++r) total[j][r] = dot(total[j][r], w, load_pairs(x + r * layer.in + i));
-            }
-    } else {
-        for (int64_t i = 0; i < layer.in; i += LANES)
-            for (int j = 0; j < OUT; ++j) {
-                Vec w = load(weight + (o + j) * layer.in + i);
-                for (int r = 0; r < ROWS; ++r) total[j][r] += w * load(x + r * layer.in + i);
-            }
-    }
-    for (int j = 0; j < OUT; ++j)
-        for (int r = 0; r < ROWS; ++r)
-            y[r * layer.out + o + j] =
-                sum(total[j][r]) * (layer.scale ? layer.scale[o + j] : 1.f) + (layer.bias ? layer.bias[o + j] : 0.f);
+constexpr int WIDE = 4;  // vectors of outputs in a panel
+
+// One panel of y[r, o] = bias[o] + scale[o] · Σ_i weight[o, i] · x[r, i], for rows [0, ROWS). The order of the sum does
+// not depend on ROWS: a song comes out the same whatever is written beside it.
+template <class W, int ROWS>
+void panel(const Linear& layer, const W* weight, int64_t groups, const uint32_t* x, const Digits* of, float* y, int64_t o) {
+    constexpr bool BYTES = std::is_same_v<W, Quads>;
+    constexpr int PARTS = BYTES ? 2 * ROWS : ROWS;
+    std::conditional_t<BYTES, Ints, Vec> total[PARTS][WIDE] = {};
+    for (int64_t g = 0; g < groups; ++g)
+        for (int v = 0; v < WIDE; ++v, ++weight) {
+            W w = read<W>(weight);
+            for (int p = 0; p < PARTS; ++p) total[p][v] = dot(total[p][v], w, as<W>(Words{} + x[p * groups + g]));
+        }
+    for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < WIDE && o + v * LANES < layer.out; ++v) {
+            Vec sum;
+            if constexpr (BYTES) {
+                sum = 256.f * numbers(total[2 * r][v] - 128 * of[r].high) + numbers(total[2 * r + 1][v] - 128 * of[r].low);
+                sum *= of[r].scale * load(layer.scale + o + v * LANES);
+            } else sum = total[r][v];
+            if (layer.bias) sum += load(layer.bias + o + v * LANES);
+            int64_t left = layer.out - o - v * LANES;
+            memcpy(y + r * layer.out + o + v * LANES, &sum, sizeof(float) * (left < LANES ? left : LANES));
+        }
 }
 
-template <int ROWS, class W, class X>
-void some_rows(const Linear& layer, const W* weight, const X* x, float* y) {
-    constexpr int OUT = ROWS >= 4 ? 2 : 4;
-    int64_t o = 0;
-    for (; o + OUT <= layer.out; o += OUT) outputs<OUT, ROWS>(layer, weight, x, y, o);
-    for (; o < layer.out; ++o) outputs<1, ROWS>(layer, weight, x, y, o);
-}
-
-template <class W, class X>
-void all_rows(const Linear& layer, const X* x, float* y, int64_t rows) {
+// All panels, each for all rows while it is near; as many rows at a time as there are registers for their sums.
+template <class W>
+void panels(const Linear& layer, const uint32_t* x, const Digits* of, float* y, int64_t rows, int64_t groups) {
+    constexpr int MOST = std::is_same_v<W, Quads> ? 2 : 4, PARTS = std::is_same_v<W, Quads> ? 2 : 1;
     const W* weight = static_cast<const W*>(layer.weight);
-    while (rows > 0) {
-        int64_t taken = rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-        if (taken == 8) some_rows<8>(layer, weight, x, y);
-        else if (taken == 4) some_rows<4>(layer, weight, x, y);
-        else if (taken == 2) some_rows<2>(layer, weight, x, y);
-        else some_rows<1>(layer, weight, x, y);
-        x += taken * layer.in, y += taken * layer.out, rows -= taken;
-    }
+    for (int64_t o = 0; o < layer.out; o += WIDE * LANES, weight += WIDE * groups)
+        for (int64_t r = 0, taken; r < rows; r += taken) {
+            const uint32_t* from = x + r * PARTS * groups;
+            float* to = y + r * layer.out;
+            taken = rows - r >= MOST ? MOST : rows - r >= 2 ? 2 : 1;
+            if (taken == MOST) panel<W, MOST>(layer, weight, groups, from, of + r, to, o);
+            else if (taken == 2) panel<W, 2>(layer, weight, groups, from, of + r, to, o);
+            else panel<W, 1>(layer, weight, groups, from, of + r, to, o);
+        }
 }
 
 // `scratch` has room for x once more.
 void apply(const Linear& layer, const float* x, float* y, int64_t rows, float* scratch) {
-    if (layer.kind == 0) return all_rows<float>(layer, x, y, rows);
-    if (PAIRS && layer.in % (2 * LANES) == 0) {
-        BFloat16* halves = reinterpret_cast<BFloat16*>(scratch);
-        for (int64_t i = 0; i < rows * layer.in; ++i) keep(halves + i, x[i]);
-        if (layer.kind == 1) return all_rows<BFloat16>(layer, halves, y, rows);
-        return all_rows<int8_t>(layer, halves, y, rows);
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(layer.kind == 0 ? x : scratch);
+    if (layer.kind == 0) return panels<Vec>(layer, words, nullptr, y, rows, layer.in);
+    if (layer.kind == 1) {
+        for (int64_t i = 0; i < rows * layer.in; ++i) keep(reinterpret_cast<BFloat16*>(scratch) + i, x[i]);
+        return panels<Pairs>(layer, words, nullptr, y, rows, layer.in / 2);
     }
-    if (layer.kind == 1) return all_rows<BFloat16>(layer, x, y, rows);
-    all_rows<int8_t>(layer, x, y, rows);
+    int8_t* bytes = reinterpret_cast<int8_t*>(scratch);
+    Digits* of = reinterpret_cast<Digits*>(bytes + 2 * rows * layer.in);
+    for (int64_t r = 0; r < rows; ++r, bytes += 2 * layer.in)
+        of[r] = split(x + r * layer.in, layer.in, bytes, bytes + layer.in);
+    panels<Quads>(layer, words, of, y, rows, layer.in / 4);
 }
 
 void normalise(const Norm& norm, const float* x, float* y, int64_t rows, int64_t width) {
@@ -206,102 +266,163 @@ void rotate(float* x, const float* cosine, const float* sine, int64_t heads, int
         }
 }
 
-// Products of a query with sixteen keys of SIZE · LANES numbers each.
-template <int SIZE, class S>
-inline Vec products(const float* query, const BFloat16* halves, const S* keys) {
-    Vec partial[LANES];
-    for (int n = 0; n < LANES; ++n, keys += SIZE * LANES) {
-        partial[n] = Vec{};
-        if constexpr (PAIRS && std::is_same_v<S, BFloat16> && SIZE % 2 == 0)
-            for (int d = 0; d < SIZE; d += 2)
-                partial[n] = dot(partial[n], load_pairs(halves + d * LANES), load_pairs(keys + d * LANES));
-        else
-            for (int d = 0; d < SIZE; ++d) partial[n] += load(query + d * LANES) * load(keys + d * LANES);
+// A query of SIZE · LANES numbers in the forms in which it meets keys.
+template <int SIZE>
+struct Query {
+    float scaled[SIZE * LANES];
+    BFloat16 halves[SIZE * LANES];
+    int8_t high[SIZE * LANES], low[SIZE * LANES];
+    Digits of;
+
+    Query(const float* query) {
+        for (int d = 0; d < SIZE * LANES; ++d) keep(halves + d, scaled[d] = query[d] / std::sqrt(float(SIZE * LANES)));
+        of = split(scaled, SIZE * LANES, high, low);
     }
-    return sums(partial);
+
+    // Its products with sixteen keys, which lie one after another.
+    Vec with(const float* keys, const float*) const {
+        Vec partial[LANES] = {};
+        for (int n = 0; n < LANES; ++n)
+            for (int d = 0; d < SIZE; ++d)
+                partial[n] = dot(partial[n], load(scaled + d * LANES), load(keys + (n * SIZE + d) * LANES));
+        return sums(partial);
+    }
+
+    Vec with(const BFloat16* keys, const float*) const {
+        Vec partial[LANES] = {};
+        for (int n = 0; n < LANES; ++n)
+            for (int d = 0; d < SIZE; d += 2)
+                partial[n] = dot(partial[n], some<Pairs>(halves + d * LANES), some<Pairs>(keys + (n * SIZE + d) * LANES));
+        return sums(partial);
+    }
+
+    Vec with(const int8_t* keys, const float* scales) const {
+        Ints partial[LANES];
+        for (int n = 0; n < LANES; ++n) {
+            Ints upper = {}, lower = {};
+            for (int d = 0; d < SIZE; d += 4) {
+                Quads key = some<Quads>(keys + (n * SIZE + d) * LANES) ^ 128;  // + 128: the one factor must be unsigned
+                upper = dot(upper, key, some<Quads>(high + d * LANES));
+                lower = dot(lower, key, some<Quads>(low + d * LANES));
+            }
+            partial[n] = (upper << 8) + lower;
+        }
+        return numbers(sums(partial) - 128 * (256 * of.high + of.low)) * (of.scale * load(scales));
+    }
+
+    template <class T, class S> static T some(const S* from) {  // as much as a register holds, or all there is
+        T to{};
+        memcpy(&to, from, std::min(sizeof(T), SIZE * LANES * sizeof(S)));
+        return to;
+    }
+};
+
+// Σ_n weights[n] · values[n], for values of SIZE · LANES numbers each; `count` is a multiple of LANES.
+template <int SIZE>
+void mix(float* weights, const float* values, const float*, Vec* out, int64_t count) {
+    for (int64_t n = 0; n < count; ++n)
+        for (int d = 0; d < SIZE; ++d, values += LANES) out[d] += weights[n] * load(values);
 }
 
-// Σ_n weights[n] · values[n] / divisor, for values of SIZE · LANES numbers each; `count` is a multiple of LANES.
-template <int SIZE, class S>
-inline void mix(const float* weights, const S* values, float* out, int64_t count, float divisor) {
-    Vec total[SIZE] = {};
-#ifdef __AVX512BF16__
-    if constexpr (std::is_same_v<S, BFloat16> && SIZE % 2 == 0) {
-        for (int64_t n = 0; n < count; n += 2, values += 2 * SIZE * LANES) {  // two values' numbers side by side
-            BFloat16 both[2];
-            keep(both, weights[n]), keep(both + 1, weights[n + 1]);
-            Pairs pair = as<Pairs>(_mm512_set1_epi32(read<int32_t>(both)));
-            for (int d = 0; d < SIZE; d += 2) {
-                __m512i a = read<__m512i>(values + d * LANES), b = read<__m512i>(values + (SIZE + d) * LANES);
-                total[d] = dot(total[d], as<Pairs>(_mm512_unpacklo_epi16(a, b)), pair);
-                total[d + 1] = dot(total[d + 1], as<Pairs>(_mm512_unpackhi_epi16(a, b)), pair);
+template <int SIZE>
+void mix(float* weights, const BFloat16* values, const float*, Vec* out, int64_t count) {
+    for (int64_t n = 0; n < count; n += 2, values += 2 * SIZE * LANES) {  // two values' numbers side by side
+        BFloat16 both[2];
+        keep(both, weights[n]), keep(both + 1, weights[n + 1]);
+        Pairs pair = as<Pairs>(Words{} + read<uint32_t>(both));
+        for (int d = 0; d < SIZE; ++d) {
+            Words a = __builtin_convertvector(read<Halves>(values + d * LANES), Words);
+            Words b = __builtin_convertvector(read<Halves>(values + (SIZE + d) * LANES), Words);
+            out[d] = dot(out[d], pair, Pairs{a | b << 16});
+        }
+    }
+}
+
+// Weights as digits here too, but unsigned: it is the values that are signed.
+template <int SIZE>
+void mix(float* weights, const int8_t* values, const float* scales, Vec* out, int64_t count) {
+    Vec most = Vec{} + 1e-30f;
+    for (int64_t n = 0; n < count; n += LANES) {
+        Vec w = load(weights + n) * load(scales + n);
+        store(weights + n, w);
+        most = w > most ? w : most;
+    }
+    float scale = greatest(most) / 65535;
+    Ints upper[SIZE] = {}, lower[SIZE] = {};
+    for (int64_t n = 0; n < count; n += LANES) {
+        Ints whole = nearest(load(weights + n) * (1 / scale));
+        int8_t bytes[2 * LANES];
+        put(bytes, whole >> 8), put(bytes + LANES, whole & 255);
+        for (int k = 0; k < LANES; k += 4, values += 4 * SIZE * LANES) {
+            Quads high = as<Quads>(Words{} + read<uint32_t>(bytes + k)), low = as<Quads>(Words{} + read<uint32_t>(bytes + LANES + k));
+            for (int d = 0; d < SIZE; ++d) {  // four values' numbers side by side
+                struct { Bytes of[4]; } four;
+                for (int i = 0; i < 4; ++i) four.of[i] = read<Bytes>(values + (i * SIZE + d) * LANES);
+                Quads q = as<Quads>(four);
+                q = MERGE(q, q, 0, 16, 32, 48, 1, 17, 33, 49, 2, 18, 34, 50, 3, 19, 35, 51, 4, 20, 36, 52, 5, 21, 37, 53, 6, 22, 38, 54, 7, 23, 39, 55,
+                          8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63);
+                upper[d] = dot(upper[d], high, q);
+                lower[d] = dot(lower[d], low, q);
             }
         }
-        for (int d = 0; d < SIZE; d += 2) {  // unpacking took four numbers in turn for the one and for the other
-            Vec low = total[d], high = total[d + 1];
-            total[d] = MERGE(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-            total[d + 1] = MERGE(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-        }
-    } else
-#endif
-        for (int64_t n = 0; n < count; ++n, values += SIZE * LANES)
-            for (int d = 0; d < SIZE; ++d) total[d] += weights[n] * load(values + d * LANES);
-    for (int d = 0; d < SIZE; ++d) store(out + d * LANES, total[d] / divisor);
+    }
+    for (int d = 0; d < SIZE; ++d) out[d] = (256.f * numbers(upper[d]) + numbers(lower[d])) * scale;
 }
 
-// Attention of one query over `count` keys and values; up to the next multiple of LANES, keys, values and weights have
-// room, and what stands there does not matter.
+// Attention of one query over `count` keys and values; up to the next multiple of LANES, keys, values, scales and weights
+// have room, and what stands there does not matter.
 template <int SIZE, class S>
-void attend_head(const float* query, const S* keys, const S* values, float* out, float* weights, int64_t count) {
+void attend_head(const float* from, const S* keys, const S* values, const float* scales, const float* value_scales,
+                 float* out, float* weights, int64_t count) {
     constexpr int size = SIZE * LANES;
-    float scaled[size];
-    BFloat16 halves[size];
-    for (int d = 0; d < size; ++d) keep(halves + d, scaled[d] = query[d] * (1.f / std::sqrt(float(size))));
+    Query<SIZE> query(from);
     int64_t rounded = (count + LANES - 1) / LANES * LANES;
-    Vec highest = Vec{} - INFINITY, mass = {};
+    Vec highest = Vec{} - INFINITY, mass = {}, mixed[SIZE] = {};
     for (int64_t n = 0; n < rounded; n += LANES) {
-        Vec found = products<SIZE>(scaled, halves, keys + n * size);
+        Vec found = query.with(keys + n * size, scales + n);
         for (int64_t i = count - n; i < LANES; ++i) found[i] = -INFINITY;
         store(weights + n, found);
         highest = found > highest ? found : highest;
     }
-    float top = highest[0];
-    for (int i = 1; i < LANES; ++i) top = highest[i] > top ? highest[i] : top;
+    float top = greatest(highest);
     for (int64_t n = 0; n < rounded; n += LANES) {
         Vec w = exponential(load(weights + n) - top);
         store(weights + n, w);
         mass += w;
     }
-    mix<SIZE>(weights, values, out, rounded, sum(mass));
+    mix<SIZE>(weights, values, value_scales, mixed, rounded);
+    for (int d = 0; d < SIZE; ++d) store(out + d * LANES, mixed[d] / sum(mass));
 }
+
+inline void keep(float* to, const float* from, int64_t size, float*) { memcpy(to, from, size * sizeof(float)); }
+inline void keep(BFloat16* to, const float* from, int64_t size, float*) { for (int64_t i = 0; i < size; ++i) keep(to + i, from[i]); }
+inline void keep(int8_t* to, const float* from, int64_t size, float* scale) { *scale = shorten(from, size, to); }
 
 // Keep a token's key and value behind the last of its window [layers, 2, heads, capacity, size], then attend to all.
 template <class S>
 void attend(const Window& window, int64_t layer, const float* qkv, float* out, float* weights, int64_t heads, int64_t size) {
-    int64_t plane = window.capacity * size;
-    for (int64_t h = 0; h < heads; ++h) {
-        S* keys = static_cast<S*>(window.sources) + (layer * 2 * heads + h) * plane;
-        S* values = keys + heads * plane;
-        const float *query = qkv + h * size, *key = query + heads * size, *value = key + heads * size;
-        for (int64_t i = 0; i < size; ++i) {
-            keep(keys + window.filled * size + i, key[i]);
-            keep(values + window.filled * size + i, value[i]);
-        }
-        float* to = out + h * size;
-        if (size == 16) attend_head<1>(query, keys, values, to, weights, window.filled + 1);
-        else if (size == 32) attend_head<2>(query, keys, values, to, weights, window.filled + 1);
-        else if (size == 64) attend_head<4>(query, keys, values, to, weights, window.filled + 1);
-        else attend_head<8>(query, keys, values, to, weights, window.filled + 1);
+    for (int64_t h = 0; h < heads; ++h, qkv += size, out += size) {
+        int64_t key = (layer * 2 * heads + h) * window.capacity, value = key + heads * window.capacity;
+        S *sources = static_cast<S*>(window.sources), *keys = sources + key * size, *values = sources + value * size;
+        float *scales = window.scales + key, *value_scales = window.scales + value;
+        keep(keys + window.filled * size, qkv + heads * size, size, scales + window.filled);
+        keep(values + window.filled * size, qkv + 2 * heads * size, size, value_scales + window.filled);
+        auto all = [&](auto attend_head) { attend_head(qkv, keys, values, scales, value_scales, out, weights, window.filled + 1); };
+        if (size == 16) all(attend_head<1, S>);
+        else if (size == 32) all(attend_head<2, S>);
+        else if (size == 64) all(attend_head<4, S>);
+        else all(attend_head<8, S>);
     }
 }
 
 }  // namespace
 
 // x: [rows, width], what the blocks read and change in place. added: [rows, width] added to x before every block, or null.
+// kind: of keys and values, as of weights: 0 float32, 1 bfloat16, 2 int8.
 // cosine, sine: [rows, size / 2], or null where positions are not rotations. logits: [rows, head.out].
 // scratch: rows · (3 · width + 2 · the greater of width and feedforward) + the longest window + 32 numbers.
 extern "C" void step(const Block* blocks, int64_t layers, const Norm* norm, const Linear* head, float* x, const float* added,
-                     int64_t rows, int64_t width, int64_t heads, const Window* windows, int64_t halves, const float* cosine,
+                     int64_t rows, int64_t width, int64_t heads, const Window* windows, int64_t kind, const float* cosine,
                      const float* sine, float* logits, float* scratch) {
     int64_t size = width / heads, feedforward = blocks[0].expand.out;
     int64_t widest = feedforward > width ? feedforward : width;
@@ -315,8 +436,8 @@ extern "C" void step(const Block* blocks, int64_t layers, const Norm* norm, cons
         for (int64_t r = 0; r < rows; ++r) {
             float* row = qkv + r * 3 * width;
             if (cosine) rotate(row, cosine + r * (size / 2), sine + r * (size / 2), 2 * heads, size);
-            if (halves) attend<BFloat16>(windows[r], l, row, hidden + r * width, weights, heads, size);
-            else attend<float>(windows[r], l, row, hidden + r * width, weights, heads, size);
+            auto all = kind == 0 ? attend<float> : kind == 1 ? attend<BFloat16> : attend<int8_t>;
+            all(windows[r], l, row, hidden + r * width, weights, heads, size);
         }
         apply(block.out, hidden, qkv, rows, spare);
         for (int64_t i = 0; i < rows * width; ++i) x[i] += qkv[i];
