@@ -123,21 +123,19 @@ class Step:
         added:   what is added to every block's input (in-attention conditioning).
         """
         rows = len(x)
-        windows = (_Window * rows)()
-        for window, song in zip(windows, songs, strict=True):
-            window.sources, window.scales = song.sources.data_ptr(), song.scales.data_ptr()
-            window.capacity, window.filled = song.sources.shape[3], song.filled
+        windows = (_Window * rows)(
+            *((song.sources.data_ptr(), song.scales.data_ptr(), song.sources.shape[3], song.filled) for song in songs)
+        )
         room = rows * self.per_row + max(song.filled for song in songs) + 2 * _LANES
         if len(self.scratch) < room:
             self.scratch = torch.empty(2 * room)
         logits = torch.empty(rows, self.head.out)
-        tensors = [t.float().contiguous() for t in (x, added, *(angles or (None, None))) if t is not None]
-        x, *others = tensors
-        pointers = [others.pop(0).data_ptr() if t is not None else None for t in (added, *(angles or (None, None)))]
-        sizes = (rows, self.width, self.heads)
+        # Held by name until the kernel is done; x is changed in place
+        inputs = [None if t is None else t.float().contiguous() for t in (x, added, *(angles or (None, None)))]
+        x_, added_, cosine, sine = (None if t is None else t.data_ptr() for t in inputs)
         self.run(
-            *(self.blocks, self.layers, ctypes.byref(self.norm), ctypes.byref(self.head), x.data_ptr(), pointers[0]),
-            *(*sizes, windows, self.kind, *pointers[1:]),
+            *(self.blocks, self.layers, ctypes.byref(self.norm), ctypes.byref(self.head), x_, added_),
+            *(rows, self.width, self.heads, windows, self.kind, cosine, sine),
             *(logits.data_ptr(), self.scratch.data_ptr()),
         )
         return logits
