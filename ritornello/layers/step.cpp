@@ -119,7 +119,7 @@ inline Vec dot(Vec total, Pairs a, Pairs b) {
 #ifdef __AVX512BF16__
     return as<Vec>(_mm512_dpbf16_ps(as<__m512>(total), as<__m512bh>(a), as<__m512bh>(b)));
 #else
-    return total + as<Vec>(a.bits << 16) * as<Vec>(b.bits << 16) + as<Vec>(a.bits >> 16 << 16) * as<Vec>(b.bits >> 16 << 16);
+    return total + as<Vec>(a.bits << 16) * as<Vec>(b.bits << 16) + as<Vec>(a.bits & 0xffff0000) * as<Vec>(b.bits & 0xffff0000);
 #endif
 }
 inline Ints dot(Ints total, Quads a, Quads b) {
@@ -318,11 +318,14 @@ struct Query {
 };
 
 // Σ_n weights[n] · values[n], for values of SIZE · LANES numbers each; `count` is a multiple of LANES.
-template <int SIZE>
-void mix(float* weights, const float* values, const float*, Vec* out, int64_t count) {
+template <int SIZE, class S>
+void mix(const float* weights, const S* values, Vec* out, int64_t count) {
     for (int64_t n = 0; n < count; ++n)
         for (int d = 0; d < SIZE; ++d, values += LANES) out[d] += weights[n] * load(values);
 }
+
+template <int SIZE>
+void mix(float* weights, const float* values, const float*, Vec* out, int64_t count) { mix<SIZE>(weights, values, out, count); }
 
 template <int SIZE>
 void mix(float* weights, const BFloat16* values, const float*, Vec* out, int64_t count) {
@@ -331,14 +334,42 @@ void mix(float* weights, const BFloat16* values, const float*, Vec* out, int64_t
         keep(both, weights[n]), keep(both + 1, weights[n + 1]);
         Pairs pair = as<Pairs>(Words{} + read<uint32_t>(both));
         for (int d = 0; d < SIZE; ++d) {
-            Words a = __builtin_convertvector(read<Halves>(values + d * LANES), Words);
-            Words b = __builtin_convertvector(read<Halves>(values + (SIZE + d) * LANES), Words);
-            out[d] = dot(out[d], pair, Pairs{a | b << 16});
+            Words a = as<Words>(load(values + d * LANES)), b = as<Words>(load(values + (SIZE + d) * LANES));
+            out[d] = dot(out[d], pair, Pairs{a >> 16 | b});
         }
     }
 }
 
-// Weights as digits here too, but unsigned: it is the values that are signed.
+#ifdef __AVX512VNNI__
+// Here it is the weights that are unsigned: whole = 256 · high + low. Four values' numbers are brought side by side.
+template <int WHOLE>
+void mix_bytes(const float* weights, const int8_t* values, float scale, Vec* out, int64_t count) {
+    __m512i high[4 * WHOLE] = {}, low[4 * WHOLE] = {};
+    for (int64_t n = 0; n < count; n += LANES) {
+        Ints whole = nearest(load(weights + n) * (1 / scale));
+        int8_t upper[LANES], lower[LANES];
+        put(upper, whole >> 8), put(lower, whole & 255);
+        for (int k = 0; k < LANES; k += 4, values += 4 * WHOLE * 64) {
+            __m512i h = _mm512_set1_epi32(read<int32_t>(upper + k)), l = _mm512_set1_epi32(read<int32_t>(lower + k));
+            for (int d = 0; d < WHOLE; ++d) {
+                __m512i v[4], ab[2], cd[2];
+                for (int i = 0; i < 4; ++i) v[i] = read<__m512i>(values + (i * WHOLE + d) * 64);
+                ab[0] = _mm512_unpacklo_epi8(v[0], v[1]), ab[1] = _mm512_unpackhi_epi8(v[0], v[1]);
+                cd[0] = _mm512_unpacklo_epi8(v[2], v[3]), cd[1] = _mm512_unpackhi_epi8(v[2], v[3]);
+                for (int i = 0; i < 4; ++i) {
+                    __m512i four = i % 2 ? _mm512_unpackhi_epi16(ab[i / 2], cd[i / 2]) : _mm512_unpacklo_epi16(ab[i / 2], cd[i / 2]);
+                    high[4 * d + i] = _mm512_dpbusd_epi32(high[4 * d + i], h, four);
+                    low[4 * d + i] = _mm512_dpbusd_epi32(low[4 * d + i], l, four);
+                }
+            }
+        }
+    }
+    for (int d = 0; d < 4 * WHOLE; ++d)  // unpacking took four of every sixteen numbers in turn
+        for (int i = 0; i < LANES; ++i)
+            out[d / 4 * 4 + i / 4][d % 4 * 4 + i % 4] = (256.f * as<Ints>(high[d])[i] + as<Ints>(low[d])[i]) * scale;
+}
+#endif
+
 template <int SIZE>
 void mix(float* weights, const int8_t* values, const float* scales, Vec* out, int64_t count) {
     Vec most = Vec{} + 1e-30f;
@@ -347,26 +378,10 @@ void mix(float* weights, const int8_t* values, const float* scales, Vec* out, in
         store(weights + n, w);
         most = w > most ? w : most;
     }
-    float scale = greatest(most) / 65535;
-    Ints upper[SIZE] = {}, lower[SIZE] = {};
-    for (int64_t n = 0; n < count; n += LANES) {
-        Ints whole = nearest(load(weights + n) * (1 / scale));
-        int8_t bytes[2 * LANES];
-        put(bytes, whole >> 8), put(bytes + LANES, whole & 255);
-        for (int k = 0; k < LANES; k += 4, values += 4 * SIZE * LANES) {
-            Quads high = as<Quads>(Words{} + read<uint32_t>(bytes + k)), low = as<Quads>(Words{} + read<uint32_t>(bytes + LANES + k));
-            for (int d = 0; d < SIZE; ++d) {  // four values' numbers side by side
-                struct { Bytes of[4]; } four;
-                for (int i = 0; i < 4; ++i) four.of[i] = read<Bytes>(values + (i * SIZE + d) * LANES);
-                Quads q = as<Quads>(four);
-                q = MERGE(q, q, 0, 16, 32, 48, 1, 17, 33, 49, 2, 18, 34, 50, 3, 19, 35, 51, 4, 20, 36, 52, 5, 21, 37, 53, 6, 22, 38, 54, 7, 23, 39, 55,
-                          8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63);
-                upper[d] = dot(upper[d], high, q);
-                lower[d] = dot(lower[d], low, q);
-            }
-        }
-    }
-    for (int d = 0; d < SIZE; ++d) out[d] = (256.f * numbers(upper[d]) + numbers(lower[d])) * scale;
+#ifdef __AVX512VNNI__
+    if constexpr (SIZE % 4 == 0) return mix_bytes<SIZE / 4>(weights, values, greatest(most) / 65535, out, count);
+#endif
+    mix<SIZE>(weights, values, out, count);
 }
 
 // Attention of one query over `count` keys and values; up to the next multiple of LANES, keys, values, scales and weights
