@@ -14,8 +14,10 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from ritornello.data.batch import TokenBatch
+from ritornello.layers import flexible
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
 from ritornello.layers.cache import BarCache, BarWindow
@@ -49,6 +51,7 @@ class Context:
     plan: BarPlan
     token_angles: tuple[Tensor, Tensor] | None
     summary_angles: tuple[Tensor, Tensor] | None
+    blocks: BlockMask | None  # on a GPU: the plan as FlexAttention wants it
     record: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
 
 
@@ -94,6 +97,8 @@ class FineCoarseAttention(Heads):
 
     def _aggregate(self, q: Tensor, k: Tensor, v: Tensor, sk: Tensor, sv: Tensor, context: Context) -> Tensor:
         config, plan, packed = self.config, context.plan, context.packed
+        if context.blocks is not None:
+            return flexible.attend(q, k, v, sk, sv, context.blocks)
         if not config.dense:
             return aggregate(q, k, v, sk, sv, plan)
         mask = related_mask(packed.rows, packed.bars, config.offsets, config.fine)
@@ -180,7 +185,10 @@ class Museformer(DecoderLM):
         plan = BarPlan.make(packed.rows, packed.bars, config.offsets, config.coarse, config.fine)
         x = self._input(self.embedding(packed), packed.bars, packed.positions)
         summaries = self._summary_input(plan.summary_bars) if config.coarse else x[:0]
-        context = Context(packed, plan, *self._angles(packed, plan))
+        blocks = None
+        if x.is_cuda and not config.dense:
+            blocks = flexible.block_mask(plan, packed.rows, packed.bars, config.offsets, config.fine)
+        context = Context(packed, plan, *self._angles(packed, plan), blocks)
         x = torch.cat([x, summaries])
         for block in self.layers:
             x = block(x, context)
