@@ -25,6 +25,7 @@ from ritornello.layers.barwise import BarPlan
 from ritornello.layers.cache import BarCache
 from ritornello.models.museformer import Config, Museformer
 from ritornello.representations import build
+from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, seeded, top_k
@@ -98,11 +99,12 @@ def ours(writing: Any, tokens: int, songs: int, full: bool) -> dict[str, float]:
     timed = Timed(model)
     bars = song_bars(tokens).expand(songs, -1)
     ids = torch.randint(*_notes(representation.vocabulary), (songs, tokens))
-    ids[:, 0], ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = 1, representation.vocabulary.id("Bar")
+    ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = representation.vocabulary.id("Bar")
+    ids[:, 0], ids[:, 1] = 1, representation.vocabulary.id("Bar")
     zeros = torch.zeros_like(ids)
     prompt = TokenBatch(ids, bars, zeros, zeros, torch.full((songs,), tokens))
     grammar = Grammar(representation.vocabulary, songs, max_tokens=tokens + 2 * WRITTEN)
-    processors = [one_bar(representation.vocabulary.id("Bar"), representation.vocabulary.id("EOS")), top_k(8)]
+    processors = [one_bar(representation.vocabulary, songs), top_k(8)]
     with suppress(Enough):
         for _ in autoregress(timed, prompt, grammar, processors, seeded(range(songs))):
             pass
@@ -117,24 +119,30 @@ class Enough(Exception):
     """All tokens that are timed are written."""
 
 
-def one_bar(bar: int, end: int) -> Processor:
-    """Have a bar begin half-way and not before: weights that were never trained would begin one at once, or end."""
-    step = 0
+def one_bar(vocabulary: Vocabulary, songs: int) -> Processor:
+    """Have a bar begin half-way, and otherwise time pass slowly: weights that were never trained would begin one every
+    few tokens, or end."""
+    step, bar, end, positions = 0, vocabulary.id("Bar"), vocabulary.id("EOS"), vocabulary.range("Position")
+    near = torch.zeros(vocabulary.size)
+    near[positions.start : positions.stop] = -20.0 * torch.arange(len(positions))
+    near[[bar, end]] = -1e4
+    begun = torch.zeros(songs, dtype=torch.bool)
 
     def lean(logits: torch.Tensor) -> torch.Tensor:
         nonlocal step
         step += 1
         if step > WRITTEN:
             raise Enough
-        begins = (logits[:, bar] > -torch.inf) & (step >= WRITTEN // 2) & (step < WRITTEN // 2 + 5)
-        return logits.index_fill(1, torch.tensor([bar, end]), -1e4).masked_fill(
-            begins[:, None] & (torch.arange(logits.shape[1]) != bar), -torch.inf
-        )
+        begins = ~begun & (logits[:, bar] > -torch.inf) & (step > WRITTEN // 2)
+        begun.logical_or_(begins)
+        logits = logits + near
+        logits[begins, bar] = 1e4
+        return logits
 
     return lean
 
 
-def _notes(vocabulary: Any) -> tuple[int, int]:
+def _notes(vocabulary: Vocabulary) -> tuple[int, int]:
     pitches = vocabulary.range("Pitch")
     return pitches.start, pitches.stop
 
