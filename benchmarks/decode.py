@@ -44,9 +44,7 @@ def main() -> None:
     wanted: list[dict[str, Any]] = [
         {"writing": w, "tokens": n, "songs": s} for w in ("bfloat16", "int8") for n in chosen.lengths for s in (1, 8)
     ]
-    wanted += [
-        {"writing": w, "tokens": n, "songs": 1} for w in ("plain", "float32") for n in {chosen.lengths[0], last}
-    ]
+    wanted += [{"writing": w, "tokens": n, "songs": 1} for w in ("plain", "float32") for n in {chosen.lengths[0], last}]
     wanted += [{"writing": "bfloat16", "tokens": n, "songs": 1, "full": True} for n in chosen.lengths if n <= last]
     if find_spec("transformers"):
         wanted += [{"writing": "transformers", "tokens": n, "songs": 1} for n in (chosen.lengths[0], last)]

@@ -20,9 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _TOGETHER = 2  # heads that are computed at a time: their weights then stay near the processor
-# Targets and sources of a bar are rounded up to multiples of these. bfloat16's are coarser: oneDNN compiles a kernel for
-# every shape that it meets, and keeps it.
-_GRAINS = {torch.float32: (8, 8), torch.bfloat16: (32, 64)}
+# Targets and sources of a bar are rounded up to multiples of these; coarsely where oneDNN multiplies, which compiles and
+# keeps a kernel for every shape.
+_COARSE = (32, 64)
+_GRAINS = {torch.float32: (8, 8)}
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class _Workspace:
         queries = tensors[0]
         tokens, heads, size = queries.shape
         self.scale = size**-0.5
-        of_targets, of_sources = _GRAINS.get(queries.dtype, (32, 64))
+        of_targets, of_sources = _GRAINS.get(queries.dtype, _COARSE)
         widths = [min(_rounded(bar.stop - bar.start, of_targets), tokens - bar.start) for bar in plan.steps]
         counts = [_rounded(bar.others + width, of_sources) for bar, width in zip(plan.steps, widths, strict=True)]
         self.sizes = dict(zip(plan.steps, zip(widths, counts, strict=True), strict=True))

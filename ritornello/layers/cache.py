@@ -12,7 +12,6 @@ from torch import Tensor
 from ritornello.layers.barwise import BarPlan
 from ritornello.layers.step import Step, shortened
 
-
 Kept = tuple[Tensor, Tensor]
 """Keys and values as they are kept, [layers, 2, heads, tokens, size], and the scale of each, [..., tokens, 1]."""
 

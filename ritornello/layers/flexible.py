@@ -72,7 +72,8 @@ def attend(
         for own, other in ((keys, summary_keys), (values, summary_values))
     )
     attention = _compiled() if queries.is_cuda else flex_attention
-    out: Any = attention(*(x.transpose(0, 1)[None] for x in (queries, k, v)), block_mask=mask)
+    q, k, v = (x.transpose(0, 1)[None] for x in (queries, k, v))
+    out: Any = attention(q, k, v, block_mask=mask)
     return out[0].transpose(0, 1)
 
 

@@ -151,7 +151,14 @@ class Step:
         out, width = weight.shape
         kept, scale = shortened(F.pad(weight.detach().float(), (0, 0, 0, -out % _PANEL)), self.cache_dtype)
         bias = None if bias is None else F.pad(bias.float(), (0, -out % _PANEL))
-        return _Linear(self._hold(_panels(kept)), self._hold(scale), None if bias is None else self._hold(bias), out, width, self.kind)
+        return _Linear(
+            self._hold(_panels(kept)),
+            self._hold(scale),
+            None if bias is None else self._hold(bias),
+            out,
+            width,
+            self.kind,
+        )
 
 
 def shortened(x: Float[Tensor, "*n size"], dtype: torch.dtype) -> tuple[Tensor, Float[Tensor, "*n 1"]]:

@@ -8,6 +8,9 @@ import torch
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan
 from ritornello.layers.flexible import attend, block_mask
+from ritornello.models import museformer
+from ritornello.models.museformer import Context
+from tests.families import make_batch, make_model
 from tests.layers.test_barwise import OFFSETS, song_places
 
 SONGS = [[5, 40, 1, 33, 64, 7, 12, 3, 90, 31, 32, 2, 200], [70, 3, 20], [16, 16, 16, 16, 48]]
@@ -74,3 +77,17 @@ def test_equals_dense(coarse: bool, fine: bool, device: str):
         results.append([out, *(torch.autograd.grad(out, leaves, upstream) if device == "cuda" else ())])
     for fast, slow in zip(*results, strict=True):  # a GPU's matrices of float32 may be of shortened factors
         torch.testing.assert_close(fast, slow, atol=1e-4 if device == "cpu" else 2e-2, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_the_model_says_the_same_through_it(monkeypatch: pytest.MonkeyPatch):
+    model, batch = make_model("museformer").eval(), make_batch()
+
+    def context(packed, plan, token_angles, summary_angles, _):
+        blocks = block_mask(plan, packed.rows, packed.bars, model.config.offsets)
+        return Context(packed, plan, token_angles, summary_angles, blocks)
+
+    with torch.no_grad():
+        expected = model(batch)
+        monkeypatch.setattr(museformer, "Context", context)
+        torch.testing.assert_close(model(batch), expected, atol=1e-4, rtol=1e-4)
