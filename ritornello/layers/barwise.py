@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_TOGETHER = 2  # heads that are computed at a time: their weights then stay near the processor
-# Targets and sources of a bar are rounded up to multiples of these; coarsely where oneDNN multiplies, which compiles and
-# keeps a kernel for every shape.
+_NEAR = 400_000  # weights that are computed at a time, of as many heads as that are: they stay near the processor
+# Targets and sources of a bar are rounded up to multiples of these; coarsely where oneDNN multiplies, which compiles
+# and keeps a kernel for every shape.
 _COARSE = (32, 64)
 _GRAINS = {torch.float32: (8, 8)}
 
@@ -186,9 +186,9 @@ class _Workspace:
         widths = [min(_rounded(bar.stop - bar.start, of_targets), tokens - bar.start) for bar in plan.steps]
         counts = [_rounded(bar.others + width, of_sources) for bar, width in zip(plan.steps, widths, strict=True)]
         self.sizes = dict(zip(plan.steps, zip(widths, counts, strict=True), strict=True))
-        self.groups = [slice(first, min(first + _TOGETHER, heads)) for first in range(0, heads, _TOGETHER)]
         self._sources = queries.new_empty(2 * heads * size * max(counts))
-        self._weights = queries.new_empty(_TOGETHER * max(w * c for w, c in zip(widths, counts, strict=True)))
+        most = max(w * c for w, c in zip(widths, counts, strict=True))
+        self._weights = queries.new_empty(max(most, min(_NEAR, heads * most)))
         self.nothing = queries.new_zeros((of_sources, heads, size))
 
     def enter(self, bar: Bar) -> None:
@@ -198,6 +198,8 @@ class _Workspace:
         _, heads, size = queries.shape
         self.width, count = self.sizes[bar]
         self.pad = count - bar.others - self.width
+        together = max(1, _NEAR // (self.width * count))
+        self.groups = [slice(first, min(first + together, heads)) for first in range(0, heads, together)]
         self.sources = self._sources[: 2 * heads * count * size].view(2, heads, count, size)
         for target, of_tokens, of_summaries in ((0, keys, summary_keys), (1, values, summary_values)):
             pieces = [self.nothing[: self.pad]]
