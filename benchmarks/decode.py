@@ -21,8 +21,11 @@ import torch
 from growth import arguments, in_own_process, measured, plot, show, song_bars
 
 from ritornello.data.batch import TokenBatch
+from ritornello.layers.barwise import BarPlan
+from ritornello.layers.cache import BarCache
 from ritornello.models.museformer import Config, Museformer
 from ritornello.representations import build
+from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, seeded, top_k
@@ -39,12 +42,9 @@ def main() -> None:
     bandwidth = copying()
     last = max(n for n in chosen.lengths if n <= 15360)
     wanted: list[dict[str, Any]] = [
-        {"writing": "bfloat16", "tokens": n, "songs": s} for n in chosen.lengths for s in (1, 8)
+        {"writing": w, "tokens": n, "songs": s} for w in ("bfloat16", "int8") for n in chosen.lengths for s in (1, 8)
     ]
-    wanted += [
-        {"writing": w, "tokens": n, "songs": 1} for w in ("plain", "float32", "int8") for n in {chosen.lengths[0], last}
-    ]
-    wanted += [{"writing": "int8", "tokens": last, "songs": 8}]
+    wanted += [{"writing": w, "tokens": n, "songs": 1} for w in ("plain", "float32") for n in {chosen.lengths[0], last}]
     wanted += [{"writing": "bfloat16", "tokens": n, "songs": 1, "full": True} for n in chosen.lengths if n <= last]
     if find_spec("transformers"):
         wanted += [{"writing": "transformers", "tokens": n, "songs": 1} for n in (chosen.lengths[0], last)]
@@ -97,17 +97,18 @@ def ours(writing: Any, tokens: int, songs: int, full: bool) -> dict[str, float]:
     timed = Timed(model)
     bars = song_bars(tokens).expand(songs, -1)
     ids = torch.randint(*_notes(representation.vocabulary), (songs, tokens))
-    ids[:, 0], ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = 1, representation.vocabulary.id("Bar")
+    ids[bars.diff(dim=1, prepend=bars[:, :1]) > 0] = representation.vocabulary.id("Bar")
+    ids[:, 0], ids[:, 1] = 1, representation.vocabulary.id("Bar")
     zeros = torch.zeros_like(ids)
     prompt = TokenBatch(ids, bars, zeros, zeros, torch.full((songs,), tokens))
     grammar = Grammar(representation.vocabulary, songs, max_tokens=tokens + 2 * WRITTEN)
-    processors = [one_bar(representation.vocabulary.id("Bar"), representation.vocabulary.id("EOS")), top_k(8)]
+    processors = [one_bar(representation.vocabulary, songs), top_k(8)]
     with suppress(Enough):
         for _ in autoregress(timed, prompt, grammar, processors, seeded(range(songs))):
             pass
     written = float(grammar.length.sum() - songs * tokens)
     size = {"plain": 4, "float32": 4, "bfloat16": 2, "int8": 1}[writing]
-    kept = timed.sources * 2 * 4 * 512 * (4 if size == 4 else 2)
+    kept = timed.sources * 2 * 4 * 512 * size
     blocks = sum(p.numel() for block in model.layers for p in block.parameters())
     return {"rate": written / timed.seconds(), "bytes": (blocks + model.head.weight.numel()) * size + kept}
 
@@ -116,36 +117,51 @@ class Enough(Exception):
     """All tokens that are timed are written."""
 
 
-def one_bar(bar: int, end: int) -> Processor:
-    """Have a bar begin half-way and not before: weights that were never trained would begin one at once, or end."""
-    step = 0
+def one_bar(vocabulary: Vocabulary, songs: int) -> Processor:
+    """Have a bar begin half-way, and otherwise time pass slowly: weights that were never trained would begin one every
+    few tokens, or end."""
+    step, bar, end, positions = 0, vocabulary.id("Bar"), vocabulary.id("EOS"), vocabulary.range("Position")
+    near = torch.zeros(vocabulary.size)
+    near[positions.start : positions.stop] = -20.0 * torch.arange(len(positions))
+    near[[bar, end]] = -1e4
+    begun = torch.zeros(songs, dtype=torch.bool)
 
     def lean(logits: torch.Tensor) -> torch.Tensor:
         nonlocal step
         step += 1
         if step > WRITTEN:
             raise Enough
-        begins = (logits[:, bar] > -torch.inf) & (step >= WRITTEN // 2) & (step < WRITTEN // 2 + 5)
-        return logits.index_fill(1, torch.tensor([bar, end]), -1e4).masked_fill(
-            begins[:, None] & (torch.arange(logits.shape[1]) != bar), -torch.inf
-        )
+        begins = ~begun & (logits[:, bar] > -torch.inf) & (step > WRITTEN // 2)
+        begun.logical_or_(begins)
+        logits = logits + near
+        logits[begins, bar] = 1e4
+        return logits
 
     return lean
 
 
-def _notes(vocabulary: Any) -> tuple[int, int]:
+def _notes(vocabulary: Vocabulary) -> tuple[int, int]:
     pitches = vocabulary.range("Pitch")
     return pitches.start, pitches.stop
 
 
 class Timed:
-    """A model that notes when its prompt was read, and how many sources its songs attend to."""
+    """A model that does not read its prompt but makes up what it would remember of it, then notes the time and how many
+    sources its songs attend to. What a step costs does not depend on the numbers."""
 
     def __init__(self, model: Museformer) -> None:
         self.model, self.cache, self.advance = model, model.cache, model.advance
 
     def prefill(self, batch: TokenBatch, cache: Any) -> torch.Tensor:
-        logits = self.model.prefill(batch, cache)
+        config, vocabulary = self.model.config, self.model.vocabulary
+        bars = batch.bars[0]
+        plan = BarPlan.make(torch.zeros_like(bars), bars, config.offsets, config.coarse)
+        sizes = (config.layers, 2, config.heads, len(bars), config.width // config.heads)
+        tokens = torch.randn(sizes)
+        summaries = tokens[:, :, :, : len(plan.steps)] if config.coarse else None
+        for song in cache.songs:
+            BarCache([song], {}, [], None).read(plan, tokens, summaries)
+        logits = torch.randn(len(cache.songs), vocabulary.size)
         self.sources = sum(song.filled for song in cache.songs)
         self.begun = time.process_time()
         return logits

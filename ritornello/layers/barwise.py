@@ -8,6 +8,7 @@ or thrown away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_ROUND = 32  # bars and key counts are rounded up to a multiple of this
+_NEAR = 400_000  # weights that are computed at a time, of as many heads as that are: they stay near the processor
+# Targets and sources of a bar are rounded up to multiples of these; coarsely where oneDNN multiplies, which compiles
+# and keeps a kernel for every shape.
+_COARSE = (32, 64)
+_GRAINS = {torch.float32: (8, 8)}
 
 
 @dataclass(frozen=True)
@@ -138,9 +143,9 @@ class _Aggregate(torch.autograd.Function):
         work = _Workspace(plan, tensors)
         for bar in plan.steps:
             work.enter(bar)
-            out[bar.start : bar.stop] = torch.bmm(work.weights, work.sources[1])[:, : bar.stop - bar.start].transpose(
-                0, 1
-            )
+            for heads in work.groups:
+                mixed = torch.bmm(work.weigh(heads), work.sources[1, heads])
+                out[bar.start : bar.stop, heads] = mixed[:, : bar.stop - bar.start].transpose(0, 1)
         ctx.plan = plan
         ctx.save_for_backward(*tensors)
         return out
@@ -154,18 +159,18 @@ class _Aggregate(torch.autograd.Function):
         for bar in ctx.plan.steps:
             work.enter(bar)
             length = bar.stop - bar.start
-            upstream = torch.zeros_like(work.queries)
-            upstream[:, :length] = gradient[bar.start : bar.stop].transpose(0, 1)
-            to_scores = torch.bmm(upstream, work.sources[1].transpose(1, 2))
-            torch.ops.aten._softmax_backward_data.out(
-                to_scores, work.weights, -1, to_scores.dtype, grad_input=to_scores
-            )
-            to_queries = torch.bmm(to_scores, work.sources[0])[:, :length]
-            torch.mul(to_queries.transpose(0, 1), scale, out=totals[0][bar.start : bar.stop])
             to_sources = torch.empty_like(work.sources)
-            torch.bmm(to_scores.transpose(1, 2), work.queries, out=to_sources[0])
-            torch.bmm(work.weights.transpose(1, 2), upstream, out=to_sources[1])
-            _scatter(bar, to_sources, totals)
+            for heads in work.groups:
+                weights, queries, (keys, values) = work.weigh(heads), work.queries[heads], work.sources[:, heads]
+                upstream = torch.zeros_like(queries)
+                upstream[:, :length] = gradient[bar.start : bar.stop, heads].transpose(0, 1)
+                torch.bmm(weights.transpose(1, 2), upstream, out=to_sources[1, heads])
+                to_scores = torch.bmm(upstream, values.transpose(1, 2))
+                torch.ops.aten._softmax_backward_data.out(to_scores, weights, -1, weights.dtype, grad_input=to_scores)
+                torch.bmm(to_scores.transpose(1, 2), queries, out=to_sources[0, heads])
+                to_queries = torch.bmm(to_scores, keys)[:, :length].transpose(0, 1)
+                torch.mul(to_queries, scale, out=totals[0][bar.start : bar.stop, heads])
+            _scatter(bar, to_sources[:, :, work.pad :], totals)
         return *totals, None
 
 
@@ -177,38 +182,47 @@ class _Workspace:
         queries = tensors[0]
         tokens, heads, size = queries.shape
         self.scale = size**-0.5
-        widths = [_rounded(bar.stop - bar.start, tokens - bar.start) for bar in plan.steps]
-        counts = [_rounded(bar.others) + width for bar, width in zip(plan.steps, widths, strict=True)]
-        self.widths = dict(zip(plan.steps, widths, strict=True))
+        of_targets, of_sources = _GRAINS.get(queries.dtype, _COARSE)
+        widths = [min(_rounded(bar.stop - bar.start, of_targets), tokens - bar.start) for bar in plan.steps]
+        counts = [_rounded(bar.others + width, of_sources) for bar, width in zip(plan.steps, widths, strict=True)]
+        self.sizes = dict(zip(plan.steps, zip(widths, counts, strict=True), strict=True))
         self._sources = queries.new_empty(2 * heads * size * max(counts))
-        self._weights = queries.new_empty(heads * max(w * c for w, c in zip(widths, counts, strict=True)))
-        self.nothing = queries.new_zeros((_ROUND, heads, size))
+        most = max(w * c for w, c in zip(widths, counts, strict=True))
+        self._weights = queries.new_empty(max(most, min(_NEAR, heads * most)))
+        self.nothing = queries.new_zeros((of_sources, heads, size))
 
     def enter(self, bar: Bar) -> None:
-        """Gather what a bar sees (`sources` [2, heads, sources, size]: padding, related bars, summaries, its own),
-        and weigh it (`weights` [heads, targets, sources]) for the bar's `queries` [heads, targets, size], scaled."""
+        """Gather what a bar sees (`sources` [2, heads, sources, size]: padding, related bars, summaries, its own) and
+        its `queries` [heads, targets, size], scaled."""
         queries, keys, values, summary_keys, summary_values = self.tensors
         _, heads, size = queries.shape
-        width, pad = self.widths[bar], _rounded(bar.others) - bar.others
-        count = pad + bar.others + width
+        self.width, count = self.sizes[bar]
+        self.pad = count - bar.others - self.width
+        together = max(1, _NEAR // (self.width * count))
+        self.groups = [slice(first, min(first + together, heads)) for first in range(0, heads, together)]
         self.sources = self._sources[: 2 * heads * count * size].view(2, heads, count, size)
         for target, of_tokens, of_summaries in ((0, keys, summary_keys), (1, values, summary_values)):
-            pieces = [self.nothing[:pad]]
+            pieces = [self.nothing[: self.pad]]
             pieces += [of_tokens[a:b] for a, b in bar.token_runs]
             pieces += [of_summaries[a:b] for a, b in bar.summary_runs]
-            pieces.append(of_tokens[bar.start : bar.start + width])
+            pieces.append(of_tokens[bar.start : bar.start + self.width])
             torch.cat([piece.transpose(0, 1) for piece in pieces], dim=1, out=self.sources[target])
-        self.queries = (queries[bar.start : bar.start + width] * self.scale).transpose(0, 1).contiguous()
-        scores = self._weights[: heads * width * count].view(heads, width, count)
-        torch.bmm(self.queries, self.sources[0].transpose(1, 2), out=scores)
-        scores[..., :pad] = float("-inf")
-        scores[..., -width:] += _causal(width, scores.dtype, scores.device)
-        self.weights = torch.softmax(scores, dim=-1, out=scores)
+        self.queries = (queries[bar.start : bar.start + self.width] * self.scale).transpose(0, 1).contiguous()
+
+    def weigh(self, heads: slice) -> Float[Tensor, "heads targets sources"]:
+        """The weights of some heads, until the next are asked for."""
+        queries, keys = self.queries[heads], self.sources[0, heads]
+        shape = (len(queries), self.width, keys.shape[1])
+        scores = self._weights[: math.prod(shape)].view(shape)
+        torch.bmm(queries, keys.transpose(1, 2), out=scores)
+        scores[..., : self.pad] = float("-inf")
+        scores[..., -self.width :] += _causal(self.width, scores.dtype, scores.device)
+        return torch.softmax(scores, dim=-1, out=scores)
 
 
 def _scatter(bar: Bar, sources: Tensor, totals: Sequence[Tensor]) -> None:
     """Add the gradients of the gathered keys and values back to where they came from: the mirror of `enter`."""
-    place = _rounded(bar.others) - bar.others
+    place = 0
     places = [(1, run) for run in bar.token_runs] + [(3, run) for run in bar.summary_runs]
     for first, (a, b) in [*places, (1, (bar.start, bar.stop))]:
         for i in range(2):
@@ -216,10 +230,8 @@ def _scatter(bar: Bar, sources: Tensor, totals: Sequence[Tensor]) -> None:
         place += b - a
 
 
-def _rounded(length: int, most: int | None = None) -> int:
-    """Up to a multiple of _ROUND, unless there are not as many."""
-    rounded = -(-length // _ROUND) * _ROUND
-    return rounded if most is None else min(rounded, most)
+def _rounded(length: int, grain: int) -> int:
+    return -(-length // grain) * grain
 
 
 @lru_cache(maxsize=256)

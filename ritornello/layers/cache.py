@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ritornello.layers.barwise import BarPlan
-from ritornello.layers.step import Step
+from ritornello.layers.step import Step, shortened
+
+Kept = tuple[Tensor, Tensor]
+"""Keys and values as they are kept, [layers, 2, heads, tokens, size], and the scale of each, [..., tokens, 1]."""
 
 
 class BarWindow:
@@ -18,27 +22,29 @@ class BarWindow:
 
     `sources[layer, key or value]` holds, one after another, all that the current bar attends to; it is laid out anew
     when a bar begins and then only appended to, so a step costs the same in the first bar and in the last. Bars that no
-    later bar can see whole are forgotten; their summaries stay.
+    later bar can see whole are forgotten; their summaries stay. All are kept in `like`'s dtype; `scales` are int8's.
     """
 
     def __init__(self, layers: int, heads: int, size: int, offsets: tuple[int, ...], like: Tensor) -> None:
         self.sources = like.new_zeros((layers, 2, heads, 1024, size))
+        self.scales = like.new_ones((layers, 2, heads, 1024, 1), dtype=torch.float32)
         self.filled = 0
         self.own = 0  # where the current bar begins
         self.bar = -1
         self.offsets = offsets  # () where no earlier bar is seen whole
-        self.whole: dict[int, Tensor] = {}  # bar → [layers, 2, heads, tokens, size]
-        self.summary: dict[int, Tensor] = {}  # bar → [layers, 2, heads, 1, size]
+        self.whole: dict[int, Kept] = {}  # by bar
+        self.summary: dict[int, Kept] = {}
 
     def own_bar(self) -> Float[Tensor, "layers 2 heads tokens size"]:
         """Keys and values of the tokens of the current bar."""
-        return self.sources[:, :, :, self.own : self.filled]
+        own = slice(self.own, self.filled)
+        return self.sources[:, :, :, own] * self.scales[:, :, :, own]
 
     def keep_bar(self, bar: int, tokens: Tensor, summary: Tensor | None) -> None:
         """Store a finished bar: its tokens as long as a later bar may see them, its summary for good."""
-        self.whole[bar] = tokens.to(self.sources.dtype, copy=True)
+        self.whole[bar] = shortened(tokens, self.sources.dtype)
         if summary is not None:
-            self.summary[bar] = summary.to(self.sources.dtype)
+            self.summary[bar] = shortened(summary, self.sources.dtype)
         reach = max(self.offsets, default=0)
         self.whole = {b: kept for b, kept in self.whole.items() if bar + 1 - b <= reach}
 
@@ -47,10 +53,11 @@ class BarWindow:
         related = [bar - offset for offset in self.offsets if bar - offset in self.whole]
         others = [b for b in self.summary if b not in related]
         pieces = [self.summary[b] for b in others] + [self.whole[b] for b in related]
-        length = sum(piece.shape[3] for piece in pieces)
+        length = sum(scales.shape[3] for _, scales in pieces)
         self._reserve(length + 256)
         if pieces:
-            torch.cat(pieces, dim=3, out=self.sources[:, :, :, :length])
+            for kept, target in zip(zip(*pieces, strict=True), (self.sources, self.scales), strict=True):
+                torch.cat(kept, dim=3, out=target[:, :, :, :length])
         self.bar, self.own, self.filled = bar, length, length
 
     def append(self, layer: int, key: Float[Tensor, "heads size"], value: Float[Tensor, "heads size"]) -> None:
@@ -69,7 +76,8 @@ class BarWindow:
         """Write several tokens of the current bar at once."""
         stop = self.filled + tokens.shape[3]
         self._reserve(stop + 1)
-        self.sources[:, :, :, self.filled : stop] = tokens
+        place = slice(self.filled, stop)
+        self.sources[:, :, :, place], self.scales[:, :, :, place] = shortened(tokens, self.sources.dtype)
         self.filled = stop
 
     def advance(self) -> None:
@@ -80,9 +88,8 @@ class BarWindow:
     def _reserve(self, length: int) -> None:
         missing = length - self.sources.shape[3]
         if missing > 0:
-            shape = list(self.sources.shape)
-            shape[3] = -(-max(missing, shape[3] // 2) // 16) * 16  # the compiled step reads sixteen at once
-            self.sources = torch.cat([self.sources, self.sources.new_zeros(shape)], dim=3)
+            more = -(-max(missing, self.sources.shape[3] // 2) // 16) * 16  # the compiled step reads sixteen at once
+            self.sources, self.scales = (F.pad(kept, (0, 0, 0, more)) for kept in (self.sources, self.scales))
 
 
 class BarCache:

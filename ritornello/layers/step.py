@@ -17,21 +17,24 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ritornello.layers.transformer import PreNormBlock
 
 Precision = Literal["float32", "bfloat16", "int8"]
-"""Of weights while writing. Keys and values are bfloat16, except with float32."""
+"""Of weights, keys and values while writing."""
 
+_KINDS = get_args(Precision)  # as the kernel counts them
 _SOURCE = Path(__file__).with_name("step.cpp")
 _FLAGS = ("-O3", "-std=gnu++17", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 _HEAD_SIZES = (16, 32, 64, 128)
 _LANES = 16
+_PANEL = 64  # outputs that are computed together
 
 
 class _Linear(ctypes.Structure):
@@ -53,13 +56,20 @@ class _Block(ctypes.Structure):
 
 
 class _Window(ctypes.Structure):
-    _fields_ = (("sources", ctypes.c_void_p), ("capacity", ctypes.c_int64), ("filled", ctypes.c_int64))
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("sources", "scales")),
+        *((name, ctypes.c_int64) for name in ("capacity", "filled")),
+    )
 
 
 class Sources(Protocol):
-    """One song's keys and values: `filled` in `sources` [layers, 2, heads, capacity, size], and room for one more."""
+    """One song's keys and values: `filled` in `sources` [layers, 2, heads, capacity, size], and room for one more.
+
+    `scales` [layers, 2, heads, capacity, 1] are those of int8.
+    """
 
     sources: Tensor
+    scales: Tensor
     filled: int
 
 
@@ -82,7 +92,8 @@ class Step:
             raise ValueError(f"no compiled step for width {width}, {heads} heads, feedforward {feedforward}")
         self.width, self.heads, self.layers = width, heads, len(blocks)
         self.per_row = 3 * width + 2 * max(feedforward, width)
-        self.cache_dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.cache_dtype: torch.dtype = getattr(torch, precision)
+        self.kind = _KINDS.index(precision)
         self.held: list[Tensor] = []  # what the structs point to
         self.scratch = torch.empty(0)
         self.run = library.step
@@ -112,20 +123,19 @@ class Step:
         added:   what is added to every block's input (in-attention conditioning).
         """
         rows = len(x)
-        windows = (_Window * rows)()
-        for window, song in zip(windows, songs, strict=True):
-            window.sources, window.capacity, window.filled = song.sources.data_ptr(), song.sources.shape[3], song.filled
+        windows = (_Window * rows)(
+            *((song.sources.data_ptr(), song.scales.data_ptr(), song.sources.shape[3], song.filled) for song in songs)
+        )
         room = rows * self.per_row + max(song.filled for song in songs) + 2 * _LANES
         if len(self.scratch) < room:
             self.scratch = torch.empty(2 * room)
         logits = torch.empty(rows, self.head.out)
-        tensors = [t.float().contiguous() for t in (x, added, *(angles or (None, None))) if t is not None]
-        x, *others = tensors
-        pointers = [others.pop(0).data_ptr() if t is not None else None for t in (added, *(angles or (None, None)))]
-        sizes = (rows, self.width, self.heads)
+        # Held by name until the kernel is done; x is changed in place
+        inputs = [None if t is None else t.float().contiguous() for t in (x, added, *(angles or (None, None)))]
+        x_, added_, cosine, sine = (None if t is None else t.data_ptr() for t in inputs)
         self.run(
-            *(self.blocks, self.layers, ctypes.byref(self.norm), ctypes.byref(self.head), x.data_ptr(), pointers[0]),
-            *(*sizes, windows, int(self.cache_dtype == torch.bfloat16), *pointers[1:]),
+            *(self.blocks, self.layers, ctypes.byref(self.norm), ctypes.byref(self.head), x_, added_),
+            *(rows, self.width, self.heads, windows, self.kind, cosine, sine),
             *(logits.data_ptr(), self.scratch.data_ptr()),
         )
         return logits
@@ -139,21 +149,32 @@ class Step:
 
     def _linear(self, weight: Tensor, bias: Tensor | None, precision: Precision) -> _Linear:
         out, width = weight.shape
-        kept, scale = packed(weight.detach().float(), precision)
+        kept, scale = shortened(F.pad(weight.detach().float(), (0, 0, 0, -out % _PANEL)), self.cache_dtype)
+        bias = None if bias is None else F.pad(bias.float(), (0, -out % _PANEL))
         return _Linear(
-            self._hold(kept),
-            None if scale is None else self._hold(scale),
-            None if bias is None else self._hold(bias.float()),
-            *(out, width, ("float32", "bfloat16", "int8").index(precision)),
+            self._hold(_panels(kept)),
+            self._hold(scale),
+            None if bias is None else self._hold(bias),
+            out,
+            width,
+            self.kind,
         )
 
 
-def packed(weight: Float[Tensor, "out width"], precision: Precision) -> tuple[Tensor, Float[Tensor, " out"] | None]:
-    """A matrix in fewer bits, and with int8 the scale of every output: its largest weight is 127."""
-    if precision == "int8":
-        scale = weight.abs().amax(1).clamp(min=1e-12) / 127
-        return (weight / scale[:, None]).round().to(torch.int8), scale
-    return weight.to(getattr(torch, precision)), None
+def shortened(x: Float[Tensor, "*n size"], dtype: torch.dtype) -> tuple[Tensor, Float[Tensor, "*n 1"]]:
+    """Numbers in fewer bits, and the scale of each row: with int8 its largest number is 127, else all scales are 1."""
+    if dtype != torch.int8:
+        return x.to(dtype), x.new_ones((*x.shape[:-1], 1), dtype=torch.float32)
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / 127
+    return (x / scale).round().to(torch.int8), scale
+
+
+def _panels(weight: Float[Tensor, "out width"]) -> Float[Tensor, "panels groups outputs numbers"]:
+    """Weights in the order in which the kernel reads them: 64 outputs side by side, four bytes of each in turn."""
+    if weight.dtype == torch.int8:
+        weight = (weight.to(torch.int16) + 128).to(torch.uint8)  # unsigned, as the processor wants one factor
+    numbers = 4 // weight.element_size()
+    return weight.view(-1, _PANEL, weight.shape[1] // numbers, numbers).transpose(1, 2)
 
 
 def supports(width: int, heads: int, feedforward: int) -> bool:
@@ -203,7 +224,8 @@ def _fingerprint() -> str:
         processor = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):
         processor = platform.processor()
-    said = [_SOURCE.read_text(), *_FLAGS, platform.platform(), platform.machine(), processor]
+    sources = [_SOURCE.read_text(), _SOURCE.with_name("lanes.h").read_text()]
+    said = [*sources, *_FLAGS, platform.platform(), platform.machine(), processor]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 

@@ -7,20 +7,23 @@ ships, which turns positions into rotations, carries the last tokens along, and 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from ritornello.data.batch import TokenBatch
+from ritornello.layers import flexible
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
 from ritornello.layers.cache import BarCache, BarWindow
 from ritornello.layers.positions import rotary_angles, rotate, sinusoids
 from ritornello.layers.transformer import Heads, PreNormBlock
-from ritornello.models.base import DecoderConfig, DecoderLM, Packed
+from ritornello.models.base import Carried, DecoderConfig, DecoderLM, Packed, TokenEmbedding
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.autoregress import Token
 
@@ -48,6 +51,7 @@ class Context:
     plan: BarPlan
     token_angles: tuple[Tensor, Tensor] | None
     summary_angles: tuple[Tensor, Tensor] | None
+    blocks: BlockMask | None  # on a GPU: the plan as FlexAttention wants it
     record: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
 
 
@@ -93,6 +97,8 @@ class FineCoarseAttention(Heads):
 
     def _aggregate(self, q: Tensor, k: Tensor, v: Tensor, sk: Tensor, sv: Tensor, context: Context) -> Tensor:
         config, plan, packed = self.config, context.plan, context.packed
+        if context.blocks is not None:
+            return flexible.attend(q, k, v, sk, sv, context.blocks)
         if not config.dense:
             return aggregate(q, k, v, sk, sv, plan)
         mask = related_mask(packed.rows, packed.bars, config.offsets, config.fine)
@@ -113,6 +119,44 @@ class Block(PreNormBlock):
     def forward(self, x: Float[Tensor, "n width"], context: Context) -> Float[Tensor, "n width"]:
         x = x + self.dropout(self.attention(self.attention_norm(x), context))
         return x + self.feedforward(x)
+
+
+class Entrance:
+    """The paper's input projection (section 3.2) while writing, looked up instead of multiplied.
+
+    It is linear: the projection of a sum of embeddings and a place is the sum of their projections, so tables of
+    embeddings are projected once, and a place when it is first come to.
+    """
+
+    def __init__(self, embedding: TokenEmbedding, place: nn.Linear) -> None:
+        width = place.out_features
+        self.embedding = deepcopy(embedding)
+        for table in self.embedding.modules():
+            if isinstance(table, nn.Embedding):
+                table.weight = nn.Parameter(table.weight @ place.weight[:, :width].T, requires_grad=False)
+        self.weight, self.bias = place.weight[:, width:], place.bias
+        self.places: dict[tuple[int, int], Tensor] = {}  # (bar, position) → [width]
+
+    def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
+        """What `Museformer._input` makes of one more token of every song, and what is carried on."""
+        x, carried = self.embedding.following(token, carried)
+        places = zip(token.bars.tolist(), token.positions.tolist(), strict=True)
+        return x + torch.stack([self._place(*place) for place in places]), carried
+
+    def _place(self, bar: int, position: int) -> Float[Tensor, " width"]:
+        if (bar, position) not in self.places:
+            number = torch.tensor([bar, position], device=self.bias.device)
+            sines = torch.cat([sinusoids(number[:1], 256), sinusoids(number[1:], 128)], dim=1)
+            self.places[bar, position] = (sines @ self.weight.T)[0] + self.bias
+        return self.places[bar, position]
+
+
+class Cache(BarCache):
+    """What the songs that are being written have behind them, and how their next tokens come in."""
+
+    def __init__(self, bars: BarCache, entrance: Entrance | TokenEmbedding) -> None:
+        super().__init__(bars.songs, bars.carried, bars.joined, bars.step)
+        self.entrance = entrance
 
 
 class Museformer(DecoderLM):
@@ -141,7 +185,10 @@ class Museformer(DecoderLM):
         plan = BarPlan.make(packed.rows, packed.bars, config.offsets, config.coarse, config.fine)
         x = self._input(self.embedding(packed), packed.bars, packed.positions)
         summaries = self._summary_input(plan.summary_bars) if config.coarse else x[:0]
-        context = Context(packed, plan, *self._angles(packed, plan))
+        blocks = None
+        if x.is_cuda and not config.dense:
+            blocks = flexible.block_mask(plan, packed.rows, packed.bars, config.offsets, config.fine)
+        context = Context(packed, plan, *self._angles(packed, plan), blocks)
         x = torch.cat([x, summaries])
         for block in self.layers:
             x = block(x, context)
@@ -173,16 +220,18 @@ class Museformer(DecoderLM):
 
     # Writing: one token at a time, with a cache of what can still be reached.
 
-    def cache(self, rows: int) -> BarCache:
+    @torch.no_grad()
+    def cache(self, rows: int) -> Cache:
         config, like = self.config, self.head.weight.detach()
         step = self.compiled_step(self.layers, config.heads)
         like = like.to(step.cache_dtype) if step else like
         sizes = (config.layers, config.heads, config.width // config.heads, config.offsets if config.fine else ())
         joined = [block.attention.joined().detach() for block in self.layers]
-        return BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
+        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
+        return Cache(bars, self.embedding if config.positions == "rotary" else Entrance(self.embedding, self.place))
 
     @torch.no_grad()
-    def prefill(self, batch: TokenBatch, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
+    def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Read prompts at once into an empty cache; logits of the token after each row's last."""
         packed = Packed(batch)
         hidden, context = self._run(packed)
@@ -193,11 +242,10 @@ class Museformer(DecoderLM):
         return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
-    def advance(self, token: Token, cache: BarCache) -> Float[Tensor, "rows vocabulary"]:
+    def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
         cache.enter(token.bars.tolist(), lambda song: self._finish_bar(song, cache))
-        x, cache.carried = self.embedding.following(token, cache.carried)
-        x = self._input(x, token.bars, token.positions)
+        x, cache.carried = cache.entrance.following(token, cache.carried)
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(token.bars, token.positions, self.config.width // self.config.heads)

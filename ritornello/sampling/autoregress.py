@@ -101,8 +101,9 @@ def autoregress(
     logits = model.prefill(prompt, cache)
     shown = page.complete
     while True:
-        legal = torch.from_numpy(grammar.mask()[rows]).to(device, non_blocking=True)
-        logits = torch.where(legal, _closing(logits, legal, grammar.bar), -torch.inf)
+        legal = grammar.mask()[rows]
+        logits = _closing(logits, legal, grammar.bar)
+        logits = torch.where(torch.from_numpy(legal).to(device, non_blocking=True), logits, -torch.inf)
         for process in processors:
             logits = process(logits)
         ids = pick(logits, dice.throw(device)[rows])
@@ -120,11 +121,14 @@ def autoregress(
     yield page.draft()
 
 
-def _closing(logits: Tensor, legal: Tensor, bar: int) -> Float[Tensor, "rows vocabulary"]:
+def _closing(logits: Tensor, legal: np.ndarray, bar: int) -> Float[Tensor, "rows vocabulary"]:
     """Where a song may end and no bar may follow, who would go on to the next bar ends: a model that has not come to
     its own end would else fill the last bar with what belongs behind it."""
     last = legal[:, EOS] & ~legal[:, bar]
-    end = torch.where(last, torch.logaddexp(logits[:, EOS], logits[:, bar]), logits[:, EOS])
+    if not last.any():
+        return logits
+    end = torch.logaddexp(logits[:, EOS], logits[:, bar])
+    end = torch.where(torch.from_numpy(last).to(logits.device), end, logits[:, EOS])
     return logits.index_copy(1, torch.tensor([EOS], device=logits.device), end[:, None])
 
 
