@@ -38,6 +38,7 @@ SEQUENCES = ("music_transformer", "transformer_xl", "longformer", "linear_transf
 VARIANTS: dict[str, dict[str, Any]] = {
     "museformer": SMALL["museformer"],
     "museformer-shipped": {**SMALL["museformer"], "positions": "rotary", "carry": 2, "countdown": True, "recall": True},
+    "museformer-recall": {**SMALL["museformer"], "recall": True},
     "museformer-no-coarse": {**SMALL["museformer"], "coarse": False},
     "musemorphose": SMALL["musemorphose"],
     "musemorphose-shipped": {**SMALL["musemorphose"], "carry": 2, "progress": True},

@@ -225,7 +225,7 @@ class TokenEmbedding(nn.Module):
     def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
         """One more token of every song: `forward` of it alone, and what is carried on."""
         ids, bars, positions, countdown = token
-        if not self.previous:
+        if not self.previous and not self.recalled:
             return self._sum(ids, [], ids, countdown), carried
         new = (ids >= self.instruments.start) & (ids < self.instruments.stop)
         place = {"instrument": ids, "bar": bars, "position": positions}

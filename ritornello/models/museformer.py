@@ -154,7 +154,7 @@ class Entrance:
 class Cache(BarCache):
     """What the songs that are being written have behind them, and how their next tokens come in."""
 
-    def __init__(self, bars: BarCache, entrance: Entrance | TokenEmbedding) -> None:
+    def __init__(self, bars: BarCache, entrance: Entrance | None) -> None:
         super().__init__(bars.songs, bars.carried, bars.joined, bars.step)
         self.entrance = entrance
 
@@ -228,7 +228,9 @@ class Museformer(DecoderLM):
         sizes = (config.layers, config.heads, config.width // config.heads, config.offsets if config.fine else ())
         joined = [block.attention.joined().detach() for block in self.layers]
         bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
-        return Cache(bars, self.embedding if config.positions == "rotary" else Entrance(self.embedding, self.place))
+        # What is recalled is no plain sum of tables: its projection cannot be looked up
+        linear = config.positions == "embedded" and not config.recall
+        return Cache(bars, Entrance(self.embedding, self.place) if linear else None)
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
@@ -245,7 +247,11 @@ class Museformer(DecoderLM):
     def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
         cache.enter(token.bars.tolist(), lambda song: self._finish_bar(song, cache))
-        x, cache.carried = cache.entrance.following(token, cache.carried)
+        if cache.entrance:
+            x, cache.carried = cache.entrance.following(token, cache.carried)
+        else:
+            x, cache.carried = self.embedding.following(token, cache.carried)
+            x = self._input(x, token.bars, token.positions)
         angles = None
         if self.config.positions == "rotary":
             angles = rotary_angles(token.bars, token.positions, self.config.width // self.config.heads)
