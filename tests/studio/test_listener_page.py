@@ -232,10 +232,10 @@ def test_two_windows_of_one_listener_cast_one_ballot(folder: Path, link: str, vi
 
 def test_a_piece_that_cannot_be_played_says_so_in_its_place(folder: Path, link: str, visit: Visit):
     page = visit(link, expected=("404", "500", "Failed to load"))
-    page.route("**/clips/*.wav", lambda route: route.abort())
+    page.route("**/clips/*.mp3", lambda route: route.abort())
     begin(page)
     page.get_by_role("button", name="Play piece B").click()
     expect(page.locator(".clip").nth(1).get_by_role("alert").first).to_contain_text("cannot be played")
-    page.unroute("**/clips/*.wav")
+    page.unroute("**/clips/*.mp3")
     hear(page, 1)
     expect(page.locator(".clip").nth(1).get_by_role("alert").first).to_be_empty()
