@@ -28,7 +28,6 @@ FADE_IN, FADE_OUT = 0.01, 1.0  # seconds; the second only where the stretch cuts
 MATCHED = 0.2  # LU: clips farther apart than this are brought to the quietest
 SHORTEST, LONGEST = 1.0, 600.0  # seconds of a clip
 MOST_BYTES = 2**29  # of a WAV file: fifty minutes of stereo in 16 bit
-MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"}
 BITRATE = 192  # kbit/s of MP3's 32 to 320: listeners do not hear it from the original
 
 
@@ -128,7 +127,15 @@ def level(files: Sequence[Path]) -> list[float]:
 def encode(sound: Path, out: Path) -> None:
     """A clip as listeners fetch it: MP3, from WAV."""
     file = io.BytesIO()
-    soundfile.write(file, _read_wav(sound), RATE, compression_level=(320 - BITRATE) / (320 - 32), **MP3)
+    soundfile.write(
+        file,
+        _read_wav(sound),
+        RATE,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        bitrate_mode="CONSTANT",
+        compression_level=(320 - BITRATE) / (320 - 32),
+    )
     write_bytes(file.getvalue(), out)
 
 
@@ -167,8 +174,8 @@ def _read_wav(path: Path) -> NDArray[np.float32]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it holds more than {MOST_BYTES:,} bytes; cut it")
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        sound = sound[:, [0, min(1, sound.shape[1] - 1)]]
+        read, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        sound = np.asarray(read[:, [0, min(1, read.shape[1] - 1)]], np.float32)
         if not np.isfinite(sound).all():
             raise ValueError("it has samples that are no numbers")
         if rate != RATE:
