@@ -76,7 +76,7 @@ export class Curves {
     }
   }
 
-  legend(context, { colours }, laneTop) {
+  legend(context, colours, laneTop) {
     context.fillStyle = colours["curve-rhythm"];
     context.fillText("rhythm", 4, laneTop + 22);
     context.fillStyle = colours["curve-polyphony"];
