@@ -58,6 +58,7 @@ export class Curves {
     context.fillRect(0, laneTop, width, lane);
     context.fillStyle = colours["roll-bar"];
     context.fillRect(0, laneTop, width, 1);
+    if (this.pen) this.#scale(context, colours, { width, top, tall });
     for (const name of Object.keys(CURVES)) {
       const values = this.measured?.[CURVES[name]] || [];
       const level = (bar) => Math.min(values[bar] / FULL[name], 1);
@@ -74,6 +75,15 @@ export class Curves {
         context.fillRect(from + 1, top + tall * (1 - value / (CLASSES - 1)) - 2, to - from - 2, 4);
       }
     }
+  }
+
+  /** Where the classes are drawn, and, while there is no curve, what to do. */
+  #scale(context, colours, { width, top, tall }) {
+    context.fillStyle = colours["roll-line"];
+    for (let value = 0; value < CLASSES; value++) context.fillRect(0, Math.round(top + (tall * value) / (CLASSES - 1)), width, 1);
+    if (this.bars().length) return;
+    context.fillStyle = colours.faint;
+    context.fillText(`Draw here how the ${this.pen === "rhythm" ? "rhythm" : "number of voices"} shall go.`, 58, top + tall / 2);
   }
 
   legend(context, colours, laneTop) {

@@ -3,18 +3,19 @@
 import { barGrid } from "./sheet.js";
 
 export const RULER = 26, GUTTER = 46; // pixels: bar numbers above, pitch names on the left
-const LANE = 64;
+const LANE = 64, DRAWN = 104; // pixels of the lane; there is more room where curves are drawn
 const KIT = [36, 38, 42, 46, 49]; // drums that have a row in any case
 
-/** {sheet, width, height, low, high, row, kit, drumRow, drumTop, grid, lane, laneTop} of a take in so many pixels. */
-export function layOut(take, width, height) {
-  const { sheet } = take, room = height - RULER - LANE;
+/** {sheet, width, height, low, high, row, kit, drumRow, drumTop, grid, lane, laneTop} of a take in so many pixels;
+ *  `drawing`: whether curves are drawn. */
+export function layOut(take, width, height, drawing) {
+  const { sheet } = take, lane = drawing ? DRAWN : LANE, room = height - RULER - lane;
   const { low, high, kit } = pitchesOf(take);
   const drumRow = Math.max(3, Math.min(9, (room * 0.3) / Math.max(kit.length, 1)));
   const drumTop = RULER + room - kit.length * drumRow;
   const row = (drumTop - RULER - (kit.length ? 6 : 0)) / (high - low + 1);
   const grid = barGrid(sheet, Math.max(take.bars, 8));
-  return { sheet, width, height, low, high, row, kit, drumRow, drumTop, grid, lane: LANE, laneTop: height - LANE };
+  return { sheet, width, height, low, high, row, kit, drumRow, drumTop, grid, lane, laneTop: height - lane };
 }
 
 /** The pitches that have rows: all that sound, three octaves at least, and those of the drum kit. */

@@ -82,7 +82,7 @@ export class Roll {
   measure() {
     const take = this.hooks.take();
     if (this.layout?.sheet === take.sheet) return this.layout;
-    this.layout = layOut(take, this.scroller.clientWidth, this.scroller.clientHeight);
+    this.layout = layOut(take, this.scroller.clientWidth, this.scroller.clientHeight, Boolean(this.hooks.curves.pen));
     const { grid, width, sheet } = this.layout;
     const wide = Math.max(endOf(sheet), grid.starts[grid.metres.length]) * this.scale + GUTTER + 80;
     this.strip.style.width = `${Math.max(wide, width)}px`;
