@@ -14,7 +14,7 @@ COUNT = "studio.store.take.sheet.parts.reduce((sum, part) => sum + part.notes.le
 
 
 def opened(page: Page) -> Page:
-    page.wait_for_selector("body[data-ready]")
+    page.wait_for_selector("body[data-ready]", timeout=120_000)  # models are loaded first: on a busy machine, slowly
     return page
 
 

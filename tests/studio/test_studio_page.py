@@ -118,6 +118,10 @@ def test_a_tune_is_harmonised(page: Page, tmp_path: Path):
     tune, *others = page.evaluate("studio.store.take.sheet.parts.map((part) => part.notes.map((note) => note[2]))")
     assert tune == [note.pitch for note in sorted(read(path).tracks[0].notes, key=lambda note: note.time)]
     assert all(others)
+    colours = page.locator("#tracks li").evaluate_all(
+        "rows => rows.map((row) => getComputedStyle(row).borderLeftColor)"
+    )
+    assert len(set(colours)) == 4  # voices of one instrument, told apart
 
 
 def test_stopped_reloaded_and_gone_on_with(page: Page):

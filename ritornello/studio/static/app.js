@@ -240,13 +240,16 @@ addEventListener("beforeunload", () => { store.save(); });
 
 async function begin() {
   await store.load();
+  $("status").textContent = "loading the models…";
   try {
     const told = await net.about();
     if (!told.models.length) throw new Error("The server has no model that can be opened.");
     programs.push(...told.programs);
     wishes.offer(told.models, programs);
     mixer.show();
+    $("compose").disabled = false;
   } catch (error) { fault("compose-error", error); }
+  $("status").textContent = "";
   document.body.dataset.ready = "yes";
 }
 window.studio = { store, player, roll, structure, writing, curves }; // for the tests, and for the curious

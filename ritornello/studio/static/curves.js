@@ -1,5 +1,6 @@
 // The lane under the roll: how busy and how full every bar is, and, where a model can restyle, what it shall become.
 
+import { GUTTER } from "./layout.js";
 import { barOf } from "./sheet.js";
 
 const CLASSES = 8; // 0 calm and thin, 7 busy and full
@@ -88,9 +89,9 @@ export class Curves {
 
   legend(context, colours, laneTop) {
     context.fillStyle = colours["curve-rhythm"];
-    context.fillText("rhythm", 4, laneTop + 22);
+    context.fillText("rhythm", 4, laneTop + 22, GUTTER - 8);
     context.fillStyle = colours["curve-polyphony"];
-    context.fillText("voices", 4, laneTop + 40);
+    context.fillText("voices", 4, laneTop + 40, GUTTER - 8);
   }
 }
 

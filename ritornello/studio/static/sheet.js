@@ -179,9 +179,13 @@ const HUES = { piano: "piano", mallets: "piano", organ: "pad", guitar: "guitar",
   ensemble: "strings", brass: "brass", reeds: "melody", pipes: "melody", lead: "melody", pad: "pad", effects: "pad",
   world: "guitar", percussion: "drums", noises: "drums" };
 
+const VOICES = { soprano: "melody", alto: "guitar", tenor: "piano", bass: "bass" }; // of a choir, which one wants to tell apart
+
 /** The name of the CSS colour of a part: --part-<name>. */
 export function hue(part) {
   if (part.drums) return "drums";
+  const voice = VOICES[part.name.trim().toLowerCase()];
+  if (voice) return voice;
   if (SIX.includes(part.name)) return part.name;
   return HUES[FAMILIES[part.program >> 3]];
 }

@@ -95,7 +95,7 @@ export class Wishes {
   async compose() {
     fault("compose-error", null);
     if (this.hooks.busy()) return this.hooks.stop();
-    if (this.form.invalid()) return;
+    if (!this.form || this.form.invalid()) return; // the models are not there yet, or the form says what is wrong
     const { model } = this, wishes = this.form.values(), anew = this.#barsAnew();
     const sheet = this.#opening(anew);
     if (!sheet && model.needs?.length) return fault("compose-error", "Compose or open a song first: this model plays one that is there.");
