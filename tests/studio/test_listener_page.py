@@ -249,7 +249,8 @@ def test_the_browser_decodes_a_clip_to_its_sound(link: str, visit: Visit):
             const { clips } = await (await fetch("api/listen/state")).json();
             const answer = await fetch(`api/listen/clips/${clips[0]}.mp3`);
             const sound = await new OfflineAudioContext(2, 1, 44100).decodeAudioData(await answer.arrayBuffer());
-            const samples = sound.getChannelData(0), power = samples.reduce((sum, x) => sum + x * x, 0) / samples.length;
+            const samples = sound.getChannelData(0);
+            const power = samples.reduce((sum, x) => sum + x * x, 0) / samples.length;
             return [answer.headers.get("content-type"), sound.duration, Math.sqrt(power)];
         }"""
     )
