@@ -25,7 +25,7 @@ const roll = new Roll($("scroller"), $("strip"), $("canvas"), {
   tick: () => player.tick,
   playing: () => player.playing,
   seek: (tick) => player.seek(tick),
-  hear: (part, note) => player.touch(part, note),
+  hear: (part, note) => player.audition(part, note),
   edit,
   region: setRegion,
   chose,
