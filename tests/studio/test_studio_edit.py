@@ -53,6 +53,33 @@ def test_with_the_mouse_notes_are_added_moved_deleted_and_brought_back(page: Pag
     assert page.evaluate("studio.store.take.sheet.parts[0].notes[3]") != first
 
 
+def test_a_song_begins_with_a_note_of_ones_own(page: Page):
+    page.mouse.dblclick(*place(page, 12 * 2.3, 0.4))
+    (note,) = page.evaluate(f"{SHEET}.parts.flatMap((part) => part.notes)")
+    assert note[:2] == [480 * 2.25, 480]
+    expect(page.locator("#tracks")).to_contain_text("acoustic grand piano")
+    until(page, f"studio.player.level > {AUDIBLE}")  # it is heard by itself
+    page.keyboard.press("Control+z")
+    expect(page.locator("#takes li")).to_have_count(0)
+
+
+def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
+    page.fill("#wish-bars", "100")
+    page.click("#compose")
+    until(page, "studio.store.take.bars >= 2")
+    box = page.locator("#scroller").bounding_box()
+    assert box
+    high = box["x"] + 300, box["y"] + 32  # above all that is written
+    page.mouse.dblclick(*high)
+    expect(page.locator("#sound-error")).to_contain_text("still being written")
+    page.click("#stop")
+    expect(page.locator("#status")).to_have_text("stopped")
+    before = page.evaluate(COUNT)
+    page.mouse.dblclick(*high)
+    assert page.evaluate(COUNT) == before + 1
+    expect(page.locator("#sound-error")).to_be_hidden()
+
+
 class Finger:
     """One finger or two, as the screen of a phone tells of them."""
 

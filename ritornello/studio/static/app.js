@@ -13,7 +13,7 @@ import { Structure } from "./structure.js";
 import { Takes } from "./takes.js";
 import { Wishes } from "./wishes.js";
 import { Writing } from "./writing.js";
-import { barGrid, barOf, clock, countNotes, endOf, tell, withTempo } from "./sheet.js";
+import { barGrid, barOf, blankSheet, clock, countNotes, endOf, tell, withTempo } from "./sheet.js";
 
 // ---- the parts -----------------------------------------------------------------------------------------------------
 
@@ -27,9 +27,11 @@ const roll = new Roll($("scroller"), $("strip"), $("canvas"), {
   seek: (tick) => player.seek(tick),
   hear: (part, note) => player.audition(part, note),
   edit,
+  begin: beginByHand,
   region: setRegion,
   chose,
   say,
+  refuse: (words) => fault("sound-error", words),
 });
 const mixer = new Mixer($("tracks"), {
   programs,
@@ -68,15 +70,24 @@ curves.onchange = () => roll.touch();
 
 // ---- what is done to the song --------------------------------------------------------------------------------------
 
-/** A new state of the chosen take. Edits with the same `undo` are taken back together. `quiet`: it is heard without being
- *  played anew. */
+/** A new state of the chosen take; whether it may be changed. Edits with the same `undo` are taken back together.
+ *  `quiet`: it is heard without being played anew. */
 function edit(sheet, undo = {}, quiet = false) {
   const take = store.take;
-  if (!take.id) return;
-  if (take.writing) return say("It is still being written; stop it to change its notes.");
+  if (!take.id) return false;
+  if (take.writing) { fault("sound-error", "It is still being written; stop it to change its notes."); return false; }
+  fault("sound-error", null);
   store.remember(undo);
   store.change(take.id, { sheet });
   if (quiet) player.mix(); else player.refresh();
+  return true;
+}
+
+/** A take with a piano and nothing to play on it yet. */
+function beginByHand(undo) {
+  const sheet = blankSheet();
+  store.remember(undo);
+  store.choose(store.add({ sheet, original: sheet }).id);
 }
 
 function travel(moved) {

@@ -124,8 +124,8 @@ export class Pointer {
     const change = drag.kind === "length" ? (note) => lengthened(note, ticks, step)
       : (note, part) => shifted(note, ticks, part.drums === drag.drums ? pitches : 0);
     const { sheet, chosen } = changeNotes(drag.sheet, drag.chosen, change);
+    if (!roll.hooks.edit(sheet, drag.undo)) return this.#leave();
     roll.chosen = chosen;
-    roll.hooks.edit(sheet, drag.undo);
     if (pitches !== (drag.pitches ?? 0)) roll.hear();
     drag.pitches = pitches;
   }

@@ -10,8 +10,8 @@ const EDGE = 6; // pixels from a note's end within which its length is drawn
 const STEPS = 4; // of a quarter: the grid of edits
 
 export class Roll {
-  /** hooks: take(), edit(sheet, step), chose(), hear(part, note), seek(tick), region(bars or null), say(words),
-   *  tick(), playing(), curves */
+  /** hooks: take(), edit(sheet, undo) → whether it may be, begin(undo), chose(), hear(part, note), seek(tick),
+   *  region(bars or null), say(words), refuse(words), tick(), playing(), curves */
   constructor(scroller, strip, canvas, hooks) {
     Object.assign(this, { scroller, strip, canvas, hooks });
     this.context = canvas.getContext("2d");
@@ -134,23 +134,24 @@ export class Roll {
 
   get step() { return this.hooks.take().sheet.ticks / STEPS; }
 
-  /** A new note at a point, chosen; whether there was a track for it. */
+  /** A new note at a point, chosen; whether there is one now. Where there is no song, one begins with it. */
   add(x, y, undo = {}) {
-    const layout = this.measure(), { sheet, laneTop } = layout;
-    if (y < RULER || y >= laneTop) return false;
-    const { drums, pitch } = pitchAt(layout, y), { step } = this;
+    const tick = this.tickAt(x) / this.hooks.take().sheet.ticks; // in quarters
+    const { drums, pitch } = pitchAt(this.measure(), y);
+    if (y < RULER || y >= this.layout.laneTop) return false;
+    if (!this.hooks.take().id) this.hooks.begin(undo);
+    const { sheet } = this.hooks.take(), { step } = this;
     const index = sheet.parts[this.part]?.drums === drums ? this.part : sheet.parts.findIndex((part) => part.drums === drums);
-    if (index < 0) { this.hooks.say(drums ? "There is no drum track." : "There is no track to put a note in."); return false; }
-    const note = [Math.floor(this.tickAt(x) / step) * step, drums ? step : sheet.ticks, pitch, 90];
+    if (index < 0) { this.hooks.refuse(`There is no ${drums ? "drum track" : "track"} to put a note in.`); return false; }
+    const note = [Math.floor((tick * sheet.ticks) / step) * step, drums ? step : sheet.ticks, pitch, 90];
     this.part = index;
-    this.#edited({ sheet: addNote(sheet, index, note), chosen: new Set([note]) }, undo);
-    return true;
+    return this.#edited({ sheet: addNote(sheet, index, note), chosen: new Set([note]) }, undo);
   }
 
   remove() {
     if (!this.chosen.size) return;
     const count = this.chosen.size;
-    this.#edited({ sheet: removeNotes(this.hooks.take().sheet, this.chosen), chosen: new Set() });
+    if (!this.#edited({ sheet: removeNotes(this.hooks.take().sheet, this.chosen), chosen: new Set() })) return;
     this.hooks.say(`${count} ${count === 1 ? "note" : "notes"} deleted`);
   }
 
@@ -169,9 +170,10 @@ export class Roll {
 
   /** `undo`: edits with the same one are taken back together. */
   #edited({ sheet, chosen }, undo = {}) {
+    if (!this.hooks.edit(sheet, undo)) return false;
     this.chosen = chosen;
-    this.hooks.edit(sheet, undo);
     this.hooks.chose();
+    return true;
   }
 
   /** Choose the next or the previous note of the track. */

@@ -5,6 +5,12 @@ export function emptySheet() {
   return { ticks: 12, tempos: [], metres: [], keys: [], parts: [] };
 }
 
+/** What one begins with by hand: a piano. */
+export function blankSheet() {
+  const piano = { name: "", program: 0, drums: false, volume: 100, notes: [], controls: [], bends: [] };
+  return { ...emptySheet(), ticks: 480, parts: [piano] };
+}
+
 // ---- time --------------------------------------------------------------------------------------------------------
 
 const grids = new WeakMap();
