@@ -47,7 +47,7 @@ export class Pointer {
     if (event.button || !event.isPrimary) return;
     const { roll } = this, { x, y } = this.#place(event), layout = roll.measure(), tick = roll.tickAt(x);
     this.finger = event.pointerType === "touch";
-    roll.canvas.focus({ preventScroll: true });
+    roll.canvas.focus({ preventScroll: true, focusVisible: false });
     if (y < RULER) roll.drag = { kind: "ruler", from: barOf(layout.grid, tick), x, tick };
     else if (y >= layout.laneTop) roll.drag = roll.hooks.curves.down(tick, y, layout) ? { kind: "curve" } : null;
     else if (this.finger) this.#fingerDown(x, y);
