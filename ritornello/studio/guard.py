@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.ASCII | re.IGNORECASE)
@@ -24,6 +24,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # pages ask whether a file is new; sound and songs are never kept
 }
+
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><title>Ritornello</title><p role="alert">{}</p></html>'
+)
 
 
 class Guard:
@@ -63,7 +68,10 @@ class Guard:
             return self._welcome(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
         if _same(HTTPConnection(scope).cookies.get(COOKIE, ""), self.token):
             return None
-        return refusal(401, "This page needs its token: open the whole link that the server printed when it started.")
+        sentence = "This page needs its token: open the whole link that the server printed when it started."
+        if "text/html" in headers.get("accept", ""):  # a person's browser, which has no page yet that could tell it
+            return HTMLResponse(PAGE.format(sentence), 401)
+        return refusal(401, sentence)
 
     def _welcome(self, scope: Scope) -> Response:
         """The same page without the token in its address, which goes into a cookie."""

@@ -61,6 +61,10 @@ def test_with_a_token_nobody_enters_without_it():
     assert visitor.get("/").status_code == 401
     assert visitor.get("/?token=guess").status_code == 401
     assert visitor.get("/", cookies={"ritornello_token": "guess"}).status_code == 401
+    page = visitor.get("/", headers={"accept": "text/html,*/*"})  # as browsers ask for pages: told to a person
+    assert page.status_code == 401
+    assert page.headers["content-type"].startswith("text/html")
+    assert "open the whole link" in page.text
 
 
 def test_the_token_moves_from_the_link_into_a_cookie():

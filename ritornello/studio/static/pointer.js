@@ -16,7 +16,7 @@ export class Pointer {
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", (event) => this.#up(event));
-    canvas.addEventListener("pointercancel", () => this.#leave()); // the browser scrolls with this finger
+    canvas.addEventListener("pointercancel", () => { roll.follow = false; this.#leave(); }); // the browser scrolls with it
     canvas.addEventListener("dblclick", (event) => this.#double(event));
     // The browser scrolls with a finger unless its touch events say otherwise
     canvas.addEventListener("touchstart", (event) => this.#touched(event), { passive: false });
