@@ -78,11 +78,12 @@ function notes(roll, layout, view, playing) {
 function pathsOf(roll, layout, part, view, playing) {
   const { scale } = roll, { ticks } = layout.sheet, offset = GUTTER - roll.scroller.scrollLeft;
   const height = part.drums ? layout.drumRow - 1 : Math.max(rowHeight(layout, part) - 1, 2);
+  const tops = Array.from({ length: 128 }, (_, pitch) => rowTop(layout, part, pitch)); // once, not for every note
   const soft = new Path2D(), loud = new Path2D(), now = new Path2D(), chosen = new Path2D();
   for (let i = firstAt(part.notes, view.from - longestOf(part.notes)); i < part.notes.length && part.notes[i][0] <= view.to; i++) {
     const note = part.notes[i], [time, duration, pitch, velocity] = note;
     if (time + duration < view.from) continue;
-    const x = offset + time * scale, y = rowTop(layout, part, pitch);
+    const x = offset + time * scale, y = tops[pitch];
     const wide = part.drums ? Math.max(3, Math.min(7, duration * scale)) : Math.max(duration * scale - 1, 2);
     const sounds = playing >= time && playing < time + (part.drums ? ticks / 4 : duration);
     const path = roll.chosen.has(note) ? chosen : sounds ? now : velocity > 70 ? loud : soft;
