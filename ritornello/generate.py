@@ -25,7 +25,7 @@ from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.grammar import Grammar
-from ritornello.sampling.logits import Processor, lean, seeded, temperature, top_k, top_p
+from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
 from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
 from ritornello.song import Song
 
@@ -53,6 +53,8 @@ class Request(Config):
     """Draw from the k likeliest tokens only; 0: from all."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the likeliest tokens that together reach this probability."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Draw from tokens at least so many times as likely as the likeliest; 0: from all."""
     tempo: float | None = Field(None, gt=0)
     """Quarters a minute, from the first bar (after a prompt: from its end) to the last."""
     key: str | None = None
@@ -344,6 +346,8 @@ def _processors(representation: Representation, request: Request) -> list[Proces
         processors.append(top_k(request.top_k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))
+    if request.min_p:
+        processors.append(min_p(request.min_p))
     return processors
 
 
