@@ -332,3 +332,13 @@ def test_a_closed_pipe_is_no_error(song: Path):
         )
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+def test_a_verb_whose_extra_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for module in [name for name in sys.modules if name.startswith("ritornello.studio")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not there
+    assert main(["listen", "new", "--systems", "a", "b", "-o", "test"]) == 2
+    assert "needs soundfile: pip install 'ritornello[studio]'" in capsys.readouterr().err

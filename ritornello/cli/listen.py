@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from ritornello.cli.extras import extra
 from ritornello.errors import ListeningError
 
 WIDTH = 150  # columns of tables that go to a file
@@ -42,8 +43,9 @@ def new(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ritornello.studio.clips import Stretch
-    from ritornello.studio.listening import Order, make
+    with extra("studio"):
+        from ritornello.studio.clips import Stretch
+        from ritornello.studio.listening import ListeningTest, Order, make
 
     if seconds and bars:
         raise ListeningError("--seconds and --bars both say which part is heard; give one of them.")
@@ -58,12 +60,13 @@ def new(
         seed=seed,
     )
     console = Console(stderr=True)
-    count = 0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("clips made", total=None)
-        for done, count in make(order, out):
-            progress.update(task, completed=done, total=count)
-    print(f"{out}: {count} clips of {len(order.systems)} systems. Open it to listeners: ritornello listen serve {out}")
+        for done, steps in make(order, out):
+            progress.update(task, completed=done, total=steps)
+    made = ListeningTest.open(out)
+    said = f"{len(made.clips)} clips of {len(made.systems)} systems"
+    print(f"{out}: {said}. Open it to listeners: ritornello listen serve {out}")
 
 
 def serve(
@@ -81,7 +84,8 @@ def serve(
         port: the port; 0 takes a free one.
         listeners: at most so many may take part.
     """
-    from ritornello.studio.listen import serve_test
+    with extra("studio"):
+        from ritornello.studio.listen import serve_test
 
     serve_test(test, host, port, listeners, lambda link: print(f"Listeners open {link} (stop with ctrl-c)", flush=True))
 
@@ -109,8 +113,10 @@ def report(
 
     from ritornello.evaluate.listening import summarise, tables
     from ritornello.evaluate.tables import markdown, terminal
-    from ritornello.studio.ballots import Ballots
-    from ritornello.studio.listening import BALLOTS, ListeningTest, scores
+
+    with extra("studio"):
+        from ritornello.studio.ballots import Ballots
+        from ritornello.studio.listening import BALLOTS, ListeningTest, scores
 
     if json + md + csv > 1:
         raise ListeningError("--json, --md and --csv each say how to print; give one of them.")

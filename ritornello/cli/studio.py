@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from ritornello.errors import ConfigError
+from ritornello.cli.extras import extra
 
 
 def main(
@@ -26,12 +26,10 @@ def main(
         port: where to; 0 for any that is free.
         browser: open the page in the browser.
     """
-    try:
+    with extra("studio"):
         from ritornello.studio.composer import shipped
         from ritornello.studio.routes import studio
         from ritornello.studio.server import create_app, listen, serve
-    except ImportError as error:
-        raise ConfigError(f"the studio needs {error.name}: pip install 'ritornello[studio]'.") from None
     token = secrets.token_urlsafe(16) if host else None
     app = create_app(token=token, routers=[studio(run or shipped())])
     socket = listen(host or "127.0.0.1", port)

@@ -1,22 +1,22 @@
 """Pieces of music, MIDI or WAV, as clips that differ in nothing but the music.
 
 All clips of a test are the same stretch of their pieces, are played by the same synthesizer, have the same loudness
-(`music.audio.loudness`: ITU-R BS.1770), the same number of samples, channels and bits, hence the same number of bytes,
-and no metadata. Where a piece ends before the stretch does, silence follows.
+(`music.audio.loudness`: ITU-R BS.1770), the same number of samples and channels, and no metadata. Where a piece ends
+before the stretch does, silence follows. Listeners fetch them as MP3 of a constant bitrate, which every browser plays:
+a seventh of a WAV's bytes, and of the same number of bytes for all.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 from scipy import signal
-from scipy.io import wavfile
 
 from ritornello.errors import ListeningError, MusicError
 from ritornello.music.audio import RATE, Synthesizer, loudness, master, synthesise
@@ -28,6 +28,7 @@ FADE_IN, FADE_OUT = 0.01, 1.0  # seconds; the second only where the stretch cuts
 MATCHED = 0.2  # LU: clips farther apart than this are brought to the quietest
 SHORTEST, LONGEST = 1.0, 600.0  # seconds of a clip
 MOST_BYTES = 2**29  # of a WAV file: fifty minutes of stereo in 16 bit
+BITRATE = 192  # kbit/s of MP3's 32 to 320: listeners do not hear it from the original
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,21 @@ def level(files: Sequence[Path]) -> list[float]:
     return found
 
 
+def encode(sound: Path, out: Path) -> None:
+    """A clip as listeners fetch it: MP3, from WAV."""
+    file = io.BytesIO()
+    soundfile.write(
+        file,
+        _read_wav(sound),
+        RATE,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        bitrate_mode="CONSTANT",
+        compression_level=(320 - BITRATE) / (320 - 32),
+    )
+    write_bytes(file.getvalue(), out)
+
+
 def _place(piece: Path, stretch: Stretch) -> tuple[float, float]:
     """Where the stretch begins and ends in a piece, in seconds; at most where its music ends."""
     if piece.suffix.lower() in MIDI:
@@ -158,27 +174,19 @@ def _read_wav(path: Path) -> NDArray[np.float32]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it holds more than {MOST_BYTES:,} bytes; cut it")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of notes beside the sound
-            rate, sound = wavfile.read(path)
-        if np.issubdtype(sound.dtype, np.integer):
-            top = np.iinfo(sound.dtype).max + 1
-            offset = 128 if sound.dtype == np.uint8 else 0
-            sound = (sound.astype(np.float32) - offset) / (128 if offset else top)
-        sound = np.asarray(sound, np.float32)
-        sound = sound.reshape(len(sound), -1)
-        sound = sound[:, [0, min(1, sound.shape[1] - 1)]]
+        read, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        sound = np.asarray(read[:, [0, min(1, read.shape[1] - 1)]], np.float32)
         if not np.isfinite(sound).all():
             raise ValueError("it has samples that are no numbers")
         if rate != RATE:
             common = np.gcd(rate, RATE)
             sound = signal.resample_poly(sound, RATE // common, rate // common).astype(np.float32)
-    except (OSError, ValueError, EOFError, ZeroDivisionError) as error:
+    except (OSError, ValueError, soundfile.LibsndfileError) as error:
         raise ListeningError(f"{path} cannot be read as a WAV file: {error}; export it again.") from None
     return sound
 
 
 def _write(sound: NDArray[np.float32], path: Path) -> None:
     file = io.BytesIO()
-    wavfile.write(file, RATE, np.rint(sound * 32767).astype(np.int16))
+    soundfile.write(file, np.rint(sound * 32767).astype(np.int16), RATE, format="WAV", subtype="PCM_16")
     write_bytes(file.getvalue(), path)

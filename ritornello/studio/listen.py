@@ -92,8 +92,11 @@ class Bucket:
 
 
 def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
-    """The routes of the test in `folder`, for at most so many listeners. Raises ListeningError: no test there."""
-    test, ballots = ListeningTest.open(folder), Ballots(folder / BALLOTS)
+    """The routes of the test in `folder`, for at most so many listeners. Raises ListeningError: no whole test there."""
+    test = ListeningTest.open(folder)
+    if missing := [clip.name for clip in test.clips if not (folder / CLIPS / f"{clip.name}.mp3").is_file()]:
+        raise ListeningError(f"{folder} lacks {len(missing)} of its {len(test.clips)} clips; make the test anew.")
+    ballots = Ballots(folder / BALLOTS)
     names = "".join(sorted(clip.name for clip in test.clips))
     cookie = f"ritornello_listener_{hashlib.sha256(names.encode()).hexdigest()[:12]}"  # one a test: ports share cookies
     joins, requests = Bucket(60, 1.0), Bucket(600, 20.0)  # a class behind one address may begin at once
@@ -173,7 +176,7 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
             raise HTTPException(503, "Your scores could not be saved; they are still here, please try again.") from None
         return state(listener)
 
-    @router.get("/clips/{name}.wav")
+    @router.get("/clips/{name}.mp3")
     def clip(request: Request, name: str) -> Response:
         slow_down(request, requests)
         listener = known(request)
@@ -186,7 +189,7 @@ def listening_router(folder: Path, most: int = MOST_LISTENERS) -> APIRouter:
             "ETag": f'"{name}"',
             "Cache-Control": "private, max-age=86400, immutable",
         }
-        return FileResponse(folder / CLIPS / f"{name}.wav", headers=headers, media_type="audio/wav")
+        return FileResponse(folder / CLIPS / f"{name}.mp3", headers=headers, media_type="audio/mpeg")
 
     return router
 

@@ -1,4 +1,4 @@
-"""A listening test is a folder: `test.json` (what is compared), `clips/` (the sound), `ballots.db` (what was said).
+"""A listening test is a folder: `test.json` (what is compared), `clips/` (MP3), `ballots.db` (what was said).
 
 The design follows the Museformer paper's section 4.1: every listener hears groups, each of one piece of every system.
 
@@ -21,6 +21,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from ritornello.studio import clips
 from ritornello.studio.ballots import Ballot, Ballots
 
 TEST, CLIPS, BALLOTS = "test.json", "clips", "ballots.db"
+SOUND = "sound"  # clips as WAV, while the test is being made
 MOST_PIECES = 20  # of each system, where nothing is said
 
 
@@ -118,7 +120,8 @@ class Order(Config):
 
 
 def make(order: Order, out: Path) -> Iterator[tuple[int, int]]:
-    """Make a test in `out`, which must not be there; yields (clips made, clips in all). Stopped, it can go on.
+    """Make a test in `out`, which must not be there; yields (steps taken, steps in all), two a clip. Stopped, it can
+    go on.
 
     Raises ListeningError where a folder or piece will not do.
     """
@@ -130,19 +133,25 @@ def make(order: Order, out: Path) -> Iterator[tuple[int, int]]:
     sources = {clip.name: order.systems[clip.system] / clip.piece for clip in test.clips}
     midi = any(source.suffix.lower() in clips.MIDI for source in sources.values())
     synthesizer = find_synthesizer() if midi else None
-    files = [part / CLIPS / f"{clip.name}.wav" for clip in test.clips]
-    for done, file in enumerate(files):
-        yield done, len(files)
-        if not file.exists():
-            clips.make(sources[file.stem], stretch, test.seconds, file, synthesizer)
-    clips.level(files)
+    sounds = [part / SOUND / f"{clip.name}.wav" for clip in test.clips]
+    files = [part / CLIPS / f"{clip.name}.mp3" for clip in test.clips]
+    steps = 2 * len(files)
+    for done, sound in enumerate(sounds):
+        yield done, steps
+        if not sound.exists():
+            clips.make(sources[sound.stem], stretch, test.seconds, sound, synthesizer)
+    clips.level(sounds)
+    with ThreadPoolExecutor() as pool:  # the encoder runs outside Python's lock, on all cores
+        for done, _ in enumerate(pool.map(clips.encode, sounds, files), len(sounds)):
+            yield done, steps
     for file in files:
         os.utime(file, (0, 0))  # when a clip was made would tell of which system it is
+    shutil.rmtree(part / SOUND)
     write_bytes(test.model_dump_json(indent=1).encode(), part / TEST)
     Ballots(part / BALLOTS).close()
     (part / "order.json").unlink()
     part.rename(out)
-    yield len(files), len(files)
+    yield steps, steps
 
 
 def _begin(order: Order, part: Path) -> ListeningTest:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.distributed as dist
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from ritornello.train.optim import OptimConfig, learning_rate
@@ -16,16 +17,16 @@ from ritornello.train.optim import OptimConfig, learning_rate
 class TrainConfig(OptimConfig):
     """How long, on what, and how a training goes."""
 
-    steps: int = 100_000
+    steps: NonNegativeInt = 100_000
     stages: tuple[tuple[int, int, int], ...] = ((0, 4096, 8192),)
     """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn. In
     bars instead where data.crops says so. Of piano rolls: (from step, steps of a window, steps of a batch)."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: int = 0
-    log_every: int = 20
-    validate_every: int = 500
-    save_every: int = 200
-    sample_every: int = 0
+    log_every: PositiveInt = 20
+    validate_every: PositiveInt = 500
+    save_every: PositiveInt = 200
+    sample_every: NonNegativeInt = 0
     """Steps between samples that are written on the way; 0 for none."""
 
 

@@ -7,12 +7,17 @@ tests that need it are skipped; where RITORNELLO_BROWSER is set, it names the pr
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
+
+from tests.studio.studio_page import opened
 
 expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 
@@ -62,3 +67,24 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[str]:
+    """The studio, served as a user serves it."""
+    command = [sys.executable, "-m", "ritornello", "studio", "--no-browser", "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout
+    assert server.stderr
+    told = server.stdout.readline()
+    found = re.search(r"http://\S+", told)
+    assert found, told + server.stderr.read()
+    yield found[0]
+    server.terminate()
+    assert "Traceback" not in server.communicate(timeout=20)[1]
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page], link: str) -> Page:
+    """The studio's page, ready."""
+    return opened(visit(link, expected=("status of 4",)))

@@ -64,7 +64,7 @@ def test_a_listener_goes_all_the_way(test: Path):
     for group in range(4):
         assert (state["joined"], state["group"], len(state["clips"])) == (True, group, 3)
         for clip in state["clips"]:
-            assert browser.get(f"/api/listen/clips/{clip}.wav").content[:4] == b"RIFF"
+            assert browser.get(f"/api/listen/clips/{clip}.mp3").content[:2] == b"\xff\xfb"
         state = browser.post("/api/listen/ballot", json=ballot(state, 3 + group)).json()
     assert (state["group"], state["clips"]) == (4, [])
     assert cast(test) == [(0, group, [3 + group] * 3) for group in range(4)]
@@ -125,7 +125,7 @@ def test_without_the_secret_there_is_nothing(test: Path):
     for stranger in (listener(test), listener(test)):
         stranger.cookies.set(name, "0" * 32, domain="127.0.0.1")
         assert stranger.post("/api/listen/ballot", json=ballot(state)).status_code == 401
-        assert stranger.get(f"/api/listen/clips/{state['clips'][0]}.wav").status_code == 401
+        assert stranger.get(f"/api/listen/clips/{state['clips'][0]}.mp3").status_code == 401
         assert stranger.get("/api/listen/state").json()["joined"] is False
     assert cast(test) == []
 
@@ -190,12 +190,12 @@ def test_only_clips_of_ones_own_groups_so_far_are_heard(test: Path):
     plan = settings.plan(0)
     for clip in settings.clips:
         mine = clip in plan[0]
-        assert browser.get(f"/api/listen/clips/{clip.name}.wav").status_code == (200 if mine else 404)
+        assert browser.get(f"/api/listen/clips/{clip.name}.mp3").status_code == (200 if mine else 404)
     for name in ("..%2ftest.json", "../test.json", "%2e%2e/ballots.db", "test", "C:test", "a" * 5000):
-        assert browser.get(f"/api/listen/clips/{name}.wav").status_code in (404, 405)
+        assert browser.get(f"/api/listen/clips/{name}.mp3").status_code in (404, 405)
     assert browser.get("/ballots.db").status_code == 404
     browser.post("/api/listen/ballot", json=ballot(state))
-    assert browser.get(f"/api/listen/clips/{plan[1][0].name}.wav").status_code == 200
+    assert browser.get(f"/api/listen/clips/{plan[1][0].name}.mp3").status_code == 200
 
 
 def test_nothing_that_is_sent_tells_the_system(test: Path):
@@ -204,11 +204,11 @@ def test_nothing_that_is_sent_tells_the_system(test: Path):
     state = browser.post("/api/listen/join", json={}).json()
     told = [browser.get("/"), browser.get("/api/listen/state"), browser.post("/api/listen/join", json={})]
     for hours, clip in enumerate(state["clips"]):  # as if the folder had been copied, one file after the other
-        os.utime(test / "clips" / f"{clip}.wav", (3600 * hours, 3600 * hours))
+        os.utime(test / "clips" / f"{clip}.mp3", (3600 * hours, 3600 * hours))
     heads = set()
     for clip in state["clips"]:
-        for asked in ({}, {"range": "bytes=0-99"}, {"range": "bytes=100000-"}):
-            answer = browser.get(f"/api/listen/clips/{clip}.wav", headers=asked)
+        for asked in ({}, {"range": "bytes=0-99"}, {"range": "bytes=20000-"}):
+            answer = browser.get(f"/api/listen/clips/{clip}.mp3", headers=asked)
             assert answer.status_code == (206 if asked else 200)
             heads.add((str(asked), str({**answer.headers}).replace(clip, "*"), len(answer.content)))
             told.append(answer)
@@ -325,6 +325,12 @@ def test_an_address_that_cannot_be_served_is_one_sentence(test: Path, capsys: py
     assert "cannot be served" in capsys.readouterr().err
     assert main(["listen", "serve", str(test.parent)]) == 2
     assert "holds no listening test" in capsys.readouterr().err
+
+
+def test_a_test_that_lost_clips_is_not_opened_to_listeners(test: Path, capsys: pytest.CaptureFixture[str]):
+    next((test / "clips").iterdir()).unlink()
+    assert main(["listen", "serve", str(test), "--port", "0"]) == 2
+    assert "lacks 1 of its 12 clips" in capsys.readouterr().err
 
 
 def vote(

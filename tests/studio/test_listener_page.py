@@ -13,7 +13,7 @@ from ritornello.studio.ballots import Ballots
 from ritornello.studio.listen import listening_app
 from ritornello.studio.listening import ListeningTest
 from tests.studio.serving import serving
-from tests.studio.tones import make_test
+from tests.studio.tones import SECONDS, make_test
 
 Visit = Callable[..., Page]
 
@@ -232,10 +232,28 @@ def test_two_windows_of_one_listener_cast_one_ballot(folder: Path, link: str, vi
 
 def test_a_piece_that_cannot_be_played_says_so_in_its_place(folder: Path, link: str, visit: Visit):
     page = visit(link, expected=("404", "500", "Failed to load"))
-    page.route("**/clips/*.wav", lambda route: route.abort())
+    page.route("**/clips/*.mp3", lambda route: route.abort())
     begin(page)
     page.get_by_role("button", name="Play piece B").click()
     expect(page.locator(".clip").nth(1).get_by_role("alert").first).to_contain_text("cannot be played")
-    page.unroute("**/clips/*.wav")
+    page.unroute("**/clips/*.mp3")
     hear(page, 1)
     expect(page.locator(".clip").nth(1).get_by_role("alert").first).to_be_empty()
+
+
+def test_the_browser_decodes_a_clip_to_its_sound(link: str, visit: Visit):
+    page = visit(link)
+    begin(page)
+    kind, seconds, level = page.evaluate(
+        """async () => {
+            const { clips } = await (await fetch("api/listen/state")).json();
+            const answer = await fetch(`api/listen/clips/${clips[0]}.mp3`);
+            const sound = await new OfflineAudioContext(2, 1, 44100).decodeAudioData(await answer.arrayBuffer());
+            const samples = sound.getChannelData(0);
+            const power = samples.reduce((sum, x) => sum + x * x, 0) / samples.length;
+            return [answer.headers.get("content-type"), sound.duration, Math.sqrt(power)];
+        }"""
+    )
+    assert kind == "audio/mpeg"
+    assert seconds == pytest.approx(SECONDS, abs=0.06)
+    assert level > 0.05

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.io import wavfile
 
 from ritornello.cli import main
@@ -102,11 +103,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListeningTest, Path]
 
 def test_nothing_about_a_clip_but_its_sound_tells_its_system(made: tuple[ListeningTest, Path]):
     test, folder = made
-    files = [folder / "clips" / f"{clip.name}.wav" for clip in test.clips]
+    files = [folder / "clips" / f"{clip.name}.mp3" for clip in test.clips]
     assert {path.name for path in (folder / "clips").iterdir()} == {file.name for file in files}
     assert len({(file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_mode) for file in files}) == 1
-    assert len({file.read_bytes()[:44] for file in files}) == 1  # a plain header, no metadata
-    levels = [loudness(clips._read_wav(file)) for file in files]
+    sounds = [soundfile.SoundFile(file) for file in files]
+    assert {(sound.format, sound.samplerate, sound.channels) for sound in sounds} == {("MP3", RATE, 2)}
+    assert len({sound.frames for sound in sounds}) == 1
+    assert not any(sound.copy_metadata() for sound in sounds)
+    levels = [loudness(np.asarray(sound.read(), np.float32)) for sound in sounds]
     assert max(levels) - min(levels) < clips.MATCHED + 0.05
     names = [clip.name for clip in test.clips]
     assert all(len(name) == 24 and int(name, 16) >= 0 for name in names)
@@ -114,6 +118,23 @@ def test_nothing_about_a_clip_but_its_sound_tells_its_system(made: tuple[Listeni
     assert not set(names) & {clip.name for clip in again.clips}
     for system in SYSTEMS:
         assert not any(system.encode() in file.read_bytes() for file in files)
+
+
+def test_a_clip_is_small_for_who_fetches_it_and_sounds_as_it_did(tmp_path: Path):
+    synthesizer, stretch = find_synthesizer(), Stretch.parse("seconds", "0-8")
+    write(make_song(bars=8), tmp_path / "song.mid")
+    clips.make(tmp_path / "song.mid", stretch, 8.0, tmp_path / "song.wav", synthesizer)
+    clips.encode(tmp_path / "song.wav", tmp_path / "song.mp3")
+    small = (tmp_path / "song.mp3").stat().st_size
+    assert small < 8 * clips.BITRATE * 125 * 1.02
+    assert small < (tmp_path / "song.wav").stat().st_size / 7
+    before, after = (clips._read_wav(tmp_path / f"song.{kind}") for kind in ("wav", "mp3"))
+    assert after.shape == before.shape  # no silence of the encoder's before it or after it
+    gain = np.sum(after * before) / np.sum(before**2)
+    assert gain == pytest.approx(0.97, abs=0.01)  # LAME's own at this bitrate: all clips are as much softer
+    assert loudness(after / gain) == pytest.approx(loudness(before), abs=0.05)
+    error = np.sqrt(np.mean((after / gain - before) ** 2) / np.mean(before**2))
+    assert error < 0.1  # 20 dB under the music, where it is masked
 
 
 def test_clips_that_mastering_cannot_match_are_brought_to_the_quietest(tmp_path: Path):
@@ -254,13 +275,13 @@ def test_making_can_be_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         make_test(tmp_path)
     assert not (tmp_path / "test").exists()
-    kept = {path.name: path.read_bytes() for path in (tmp_path / "test.part" / "clips").iterdir()}
+    kept = {path.stem: clips._read_wav(path) for path in (tmp_path / "test.part" / "sound").iterdir()}
     assert len(kept) == 4
     test = make_test(tmp_path)
     assert len(times) == 5 + len(test.clips) - 4
     assert not (tmp_path / "test.part").exists()
     assert sorted(os.listdir(tmp_path / "test")) == ["ballots.db", "clips", "test.json"]
-    assert all((tmp_path / "test" / "clips" / name).read_bytes() == data for name, data in kept.items())
+    assert kept.keys() < {path.stem for path in (tmp_path / "test" / "clips").iterdir()}
 
 
 def test_another_order_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

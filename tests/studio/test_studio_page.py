@@ -1,13 +1,9 @@
-"""The studio in a real browser: press play, see notes, hear them, change them, take them away."""
+"""The studio in a real browser: press play, see notes, hear them, take them away."""
 
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,90 +14,7 @@ from playwright.sync_api import Page, expect
 from ritornello.cli import main
 from ritornello.music.score import read
 from tests.rolls import make_chorale
-from tests.songs import make_song
-
-AUDIBLE = 0.002
-COUNT = "studio.store.take.sheet.parts.reduce((sum, part) => sum + part.notes.length, 0)"
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[str]:
-    """The studio, served as a user serves it."""
-    command = [sys.executable, "-m", "ritornello", "studio", "--no-browser", "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert server.stdout
-    assert server.stderr
-    told = server.stdout.readline()
-    found = re.search(r"http://\S+", told)
-    assert found, told + server.stderr.read()
-    yield found[0]
-    server.terminate()
-    assert "Traceback" not in server.communicate(timeout=20)[1]
-
-
-@pytest.fixture
-def page(visit, link: str) -> Page:
-    return opened(visit(link, expected=("status of 4",)))
-
-
-def opened(page: Page) -> Page:
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
-def compose(page: Page, bars: int, seed: int = 7) -> None:
-    """Have a song written, to its end."""
-    page.fill("#wish-bars", str(bars))
-    page.fill("#wish-seed", str(seed))
-    page.click("#compose")
-    expect(page.locator("#status")).to_contain_text("written in")
-
-
-def until(page: Page, truth: str) -> None:
-    """Wait for an expression to be true. (Playwright's own way needs eval, which the page forbids.)"""
-    deadline = time.monotonic() + 30
-    while not page.evaluate(truth):
-        assert time.monotonic() < deadline, f"not within 30 seconds: {truth}"
-        time.sleep(0.02)
-
-
-def drop(page: Page, path: Path) -> None:
-    page.set_input_files("#file", path)
-
-
-def song(folder: Path, bars: int = 4) -> Path:
-    path = folder / "song.mid"
-    path.write_bytes(make_song(1, bars).dumps_midi())
-    return path
-
-
-def taken(page: Page, what: str) -> Path:
-    if not page.locator("#take-away").get_attribute("open") is not None:
-        page.click("#take-away summary")
-    with page.expect_download() as download:
-        page.click(f"[data-take={what}]")
-    return Path(download.value.path())
-
-
-def centre(page: Page, tick: float, row: str = "0.4") -> tuple[float, float]:
-    """Where a tick is on the screen, at a share of the roll's height."""
-    x = page.evaluate(f"studio.roll.x({tick}) + studio.roll.canvas.getBoundingClientRect().left")
-    box = page.locator("#scroller").bounding_box()
-    assert box
-    return x, box["y"] + float(row) * box["height"]
-
-
-def note_at(page: Page, part: int, number: int) -> tuple[float, float]:
-    """Where a note is on the screen."""
-    page.wait_for_function("studio.roll.layout")  # it is made with the next frame
-    place = page.evaluate(
-        f"""(() => {{
-            const roll = studio.roll, part = studio.store.take.sheet.parts[{part}], note = part.notes[{number}];
-            const box = roll.canvas.getBoundingClientRect(), layout = roll.layout;
-            return [box.left + roll.x(note[0]) + 3, box.top + 26 + (layout.high - note[2] + 0.5) * layout.row];
-        }})()"""
-    )
-    return place[0], place[1]
+from tests.studio.studio_page import AUDIBLE, COUNT, compose, drop, opened, song, taken, until
 
 
 def test_play_fills_the_roll_and_is_heard_while_it_is_written(page: Page):
@@ -132,40 +45,6 @@ def test_the_same_seed_is_the_same_song_and_takes_stand_side_by_side(page: Page)
     expect(page.locator("#takes li")).to_have_count(3)
     sheets = page.evaluate("studio.store.takes.map((take) => JSON.stringify(take.sheet.parts))")
     assert sheets[0] == sheets[2] != sheets[1]
-
-
-def test_notes_are_added_moved_deleted_and_brought_back(page: Page, tmp_path: Path):
-    drop(page, song(tmp_path))
-    expect(page.locator("#remarks")).to_contain_text("4 bars of 4/4")
-    before = page.evaluate(COUNT)
-
-    page.mouse.dblclick(*centre(page, 480 * 2.5, "0.08"))
-    assert page.evaluate(COUNT) == before + 1
-    page.keyboard.press("Control+z")
-    assert page.evaluate(COUNT) == before
-
-    x, y = note_at(page, 0, 3)
-    first = page.evaluate("studio.store.take.sheet.parts[0].notes[3]")
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 40, y, steps=4)
-    page.mouse.up()
-    (moved,) = page.evaluate("[...studio.roll.chosen]")
-    assert moved[0] > first[0]
-    assert moved[1:] == first[1:]
-    expect(page.locator("#tools")).to_be_visible()
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowLeft")
-    (nudged,) = page.evaluate("[...studio.roll.chosen]")
-    assert nudged == [moved[0] - 120, moved[1], moved[2] + 1, moved[3]]
-    page.keyboard.press("Delete")
-    assert page.evaluate(COUNT) == before - 1
-    for _ in range(4):
-        page.keyboard.press("Control+z")
-    assert page.evaluate("studio.store.take.sheet.parts[0].notes[3]") == first
-    assert page.evaluate(COUNT) == before
-    page.keyboard.press("Control+Shift+z")
-    assert page.evaluate("studio.store.take.sheet.parts[0].notes[3]") != first
 
 
 def test_mute_solo_and_volume_are_heard(page: Page, tmp_path: Path):
@@ -222,30 +101,6 @@ def test_a_file_is_continued(page: Page, tmp_path: Path):
     expect(page.locator("#remarks")).to_contain_text("goes on after its 2 bars")
 
 
-ONSETS = "new Set(studio.store.take.sheet.parts.flatMap((part) => part.notes.map((note) => note[0]))).size"
-
-
-def test_bars_are_restyled_as_drawn(page: Page, tmp_path: Path):
-    """With the weights that ship: the busiest class for all bars gives more onsets than the calmest."""
-    drop(page, song(tmp_path, 4))
-    until(page, f"{COUNT} > 0")
-    page.select_option("#model", label="musemorphose: restyle")
-    page.fill("#wish-seed", "1")
-    page.click("#pens label:has(input[value=rhythm])")
-    found = []
-    for take, level in ((2, "0"), (3, "7")):
-        page.locator("#takes li").first.click()
-        page.fill("#pen-value", level)
-        page.click("#pen-set")
-        page.click("#compose")
-        expect(page.locator("#takes li")).to_have_count(take)
-        expect(page.locator("#status")).to_contain_text("written in")
-        assert page.evaluate("studio.store.take.bars") == 4
-        found.append(page.evaluate(ONSETS))
-    calm, busy = found
-    assert busy > 2 * calm
-
-
 def test_a_tune_is_harmonised(page: Page, tmp_path: Path):
     """With the weights that ship: one voice of a chorale is kept, and three are written to it."""
     path = tmp_path / "hymn.mid"
@@ -263,6 +118,10 @@ def test_a_tune_is_harmonised(page: Page, tmp_path: Path):
     tune, *others = page.evaluate("studio.store.take.sheet.parts.map((part) => part.notes.map((note) => note[2]))")
     assert tune == [note.pitch for note in sorted(read(path).tracks[0].notes, key=lambda note: note.time)]
     assert all(others)
+    colours = page.locator("#tracks li").evaluate_all(
+        "rows => rows.map((row) => getComputedStyle(row).borderLeftColor)"
+    )
+    assert len(set(colours)) == 4  # voices of one instrument, told apart
 
 
 def test_stopped_reloaded_and_gone_on_with(page: Page):
@@ -338,23 +197,6 @@ def test_everything_has_a_name(page: Page, tmp_path: Path):
         )).map((one) => one.outerHTML)"""
     )
     assert nameless == []
-
-
-def test_the_keyboard_alone_is_enough(page: Page, tmp_path: Path):
-    drop(page, song(tmp_path))
-    expect(page.locator("#tracks li")).to_have_count(4)
-    page.focus("#canvas")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Alt+ArrowRight")
-    assert page.evaluate("[...studio.roll.chosen]") == [page.evaluate("studio.store.take.sheet.parts[0].notes[1]")]
-    expect(page.locator("#say")).to_contain_text(re.compile(r"bar 1, beat"))
-    page.keyboard.press("Delete")
-    page.keyboard.press("Escape")
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Space")
-    until(page, f"studio.player.level > {AUDIBLE}")
-    page.keyboard.press("l")
-    assert page.evaluate("studio.player.loop") == [0, 4]
 
 
 def test_the_form_of_the_song_is_seen(page: Page, tmp_path: Path):

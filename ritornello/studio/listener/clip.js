@@ -95,7 +95,7 @@ export class Clip {
   }
 
   async fetch() {
-    const answer = await fetch(`api/listen/clips/${this.name}.wav`, { signal: this.gone.signal });
+    const answer = await fetch(`api/listen/clips/${this.name}.mp3`, { signal: this.gone.signal });
     if (!answer.ok) throw new Error(answer.statusText);
     this.sound.src = URL.createObjectURL(await answer.blob());
   }

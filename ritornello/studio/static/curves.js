@@ -1,5 +1,6 @@
 // The lane under the roll: how busy and how full every bar is, and, where a model can restyle, what it shall become.
 
+import { GUTTER } from "./layout.js";
 import { barOf } from "./sheet.js";
 
 const CLASSES = 8; // 0 calm and thin, 7 busy and full
@@ -58,6 +59,7 @@ export class Curves {
     context.fillRect(0, laneTop, width, lane);
     context.fillStyle = colours["roll-bar"];
     context.fillRect(0, laneTop, width, 1);
+    if (this.pen) this.#scale(context, colours, { width, top, tall });
     for (const name of Object.keys(CURVES)) {
       const values = this.measured?.[CURVES[name]] || [];
       const level = (bar) => Math.min(values[bar] / FULL[name], 1);
@@ -76,11 +78,20 @@ export class Curves {
     }
   }
 
-  legend(context, { colours }, laneTop) {
+  /** Where the classes are drawn, and, while there is no curve, what to do. */
+  #scale(context, colours, { width, top, tall }) {
+    context.fillStyle = colours["roll-line"];
+    for (let value = 0; value < CLASSES; value++) context.fillRect(0, Math.round(top + (tall * value) / (CLASSES - 1)), width, 1);
+    if (this.bars().length) return;
+    context.fillStyle = colours.faint;
+    context.fillText(`Draw here how the ${this.pen === "rhythm" ? "rhythm" : "number of voices"} shall go.`, 58, top + tall / 2);
+  }
+
+  legend(context, colours, laneTop) {
     context.fillStyle = colours["curve-rhythm"];
-    context.fillText("rhythm", 4, laneTop + 22);
+    context.fillText("rhythm", 4, laneTop + 22, GUTTER - 8);
     context.fillStyle = colours["curve-polyphony"];
-    context.fillText("voices", 4, laneTop + 40);
+    context.fillText("voices", 4, laneTop + 40, GUTTER - 8);
   }
 }
 

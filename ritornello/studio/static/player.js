@@ -10,6 +10,7 @@ const AHEAD = 6; // seconds that are prepared
 const STRETCH = 2.5; // seconds of a stretch, at least, but for the first, which is one bar
 const SOON = 0.06; // seconds from now at which sound can still begin on time
 const LONGEST = 30; // seconds of one note
+const AUDITION = 0.4; // seconds of a note that is heard by itself
 const KEPT = 48; // stems that are kept in case they come back: in a loop, most do
 
 export class Player {
@@ -90,6 +91,22 @@ export class Player {
     for (const segment of gone) for (const node of segment.nodes) node.stop();
     this.segments = this.segments.filter((segment) => segment.from <= now);
     this.#pump(++this.run);
+  }
+
+  /** Sound one note of a track by itself, so that who touches it hears it; not into the music that plays. */
+  async audition(index, [, , pitch, velocity]) {
+    if (this.playing) return;
+    this.open();
+    const { program, drums } = this.source().sheet.parts[index];
+    const stem = { index, program, drums, notes: [[0, AUDITION, pitch, velocity]], controls: [], bends: [] };
+    const auditioned = (this.auditioned = {});
+    try {
+      const [{ buffer }] = await this.#stems([stem]);
+      if (this.auditioned !== auditioned || this.playing || !buffer) return; // another was touched since
+      const node = new AudioBufferSourceNode(this.context, { buffer });
+      node.connect(this.#gain(index));
+      node.start();
+    } catch (error) { this.hear(error); }
   }
 
   /** The gains of the tracks, by mute, solo and volume. */

@@ -1,8 +1,6 @@
 // A song as plain numbers (music/sheet.py says what each is), and what one does with it. Nothing here touches the page.
 // Sheets are never changed in place: every edit is a new sheet that shares what stayed the same, so that undo is cheap.
 
-export const NOTE = { time: 0, duration: 1, pitch: 2, velocity: 3 };
-
 export function emptySheet() {
   return { ticks: 12, tempos: [], metres: [], keys: [], parts: [] };
 }
@@ -111,6 +109,14 @@ export function firstAt(notes, tick) {
   return low;
 }
 
+const longest = new WeakMap(); // of a part's notes
+
+/** The longest duration among notes: how far back one that still sounds may have begun. */
+export function longestOf(notes) {
+  if (!longest.has(notes)) longest.set(notes, notes.reduce((most, note) => Math.max(most, note[1]), 0));
+  return longest.get(notes);
+}
+
 // ---- edits -------------------------------------------------------------------------------------------------------
 
 const inOrder = (a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2] || a[3] - b[3];
@@ -151,6 +157,11 @@ export function shifted(note, ticks, semitones) {
   return [Math.max(0, note[0] + ticks), note[1], pitch, note[3]];
 }
 
+/** Longer by ticks; never shorter than `least`, or than it is. */
+export function lengthened([time, duration, pitch, velocity], ticks, least) {
+  return [time, Math.max(Math.min(least, duration), duration + ticks), pitch, velocity];
+}
+
 /** All tempos times a factor. */
 export function withTempo(sheet, quarters) {
   const now = clock(sheet).tempoAt(0);
@@ -168,9 +179,13 @@ const HUES = { piano: "piano", mallets: "piano", organ: "pad", guitar: "guitar",
   ensemble: "strings", brass: "brass", reeds: "melody", pipes: "melody", lead: "melody", pad: "pad", effects: "pad",
   world: "guitar", percussion: "drums", noises: "drums" };
 
+const VOICES = { soprano: "melody", alto: "guitar", tenor: "piano", bass: "bass" }; // of a choir, which one wants to tell apart
+
 /** The name of the CSS colour of a part: --part-<name>. */
 export function hue(part) {
   if (part.drums) return "drums";
+  const voice = VOICES[part.name.trim().toLowerCase()];
+  if (voice) return voice;
   if (SIX.includes(part.name)) return part.name;
   return HUES[FAMILIES[part.program >> 3]];
 }

@@ -50,7 +50,7 @@ export class Writing {
 
   /** `from`: the bar where the music is to begin: before what is new. */
   async #run(model, wishes, songs, ids, from) {
-    const { store, hooks } = this;
+    const { hooks } = this;
     this.ids = ids;
     this.from = from;
     this.began = performance.now();
@@ -65,7 +65,7 @@ export class Writing {
   }
 
   #hear(message) {
-    const { store, hooks } = this;
+    const { hooks } = this;
     if (message.place !== undefined) hooks.status(message.place ? `${message.place} ${message.place === 1 ? "song comes" : "songs come"} first` : "beginning…");
     if (message.draft) {
       this.#draft(message.draft);
@@ -73,7 +73,6 @@ export class Writing {
       if (!done) hooks.status(`bar ${bars} written`);
     }
     if (message.end) this.#end(message);
-    void store;
   }
 
   #draft({ bars, done, takes }) {
