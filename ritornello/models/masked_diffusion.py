@@ -136,13 +136,18 @@ class Model(RollModel):
     ) -> Float[Tensor, "batch voices steps classes"]:
         """What every cell may be, in view of those that are not hidden. `beat`: the step's place in its beat."""
         x = self.facts_in(self._ones(cells, hidden, beat))
-        x = x + F.gelu(self.around(x.transpose(1, 2)).transpose(1, 2))
+        x = x + F.gelu(self._around(x))
         batch, steps, _ = x.shape
         time = torch.arange(steps, device=x.device).repeat(batch)
         angles = rotary_angles(time // BAR, time % BAR, self.config.width // self.config.heads)
         for block in self.blocks:
             x = block(x, angles, causal=False)
         return self.head(self.norm(x)).unflatten(-1, (self.tracks, self.classes)).transpose(1, 2)
+
+    def _around(self, x: Float[Tensor, "batch steps width"]) -> Float[Tensor, "batch steps width"]:
+        """The convolution over five steps, as one product of matrices: on a CPU its backward pass is many times faster."""
+        near = F.pad(x, (0, 0, 2, 2)).unfold(1, 5, 1).flatten(2)  # as the weights lie: channel by channel, five steps
+        return F.linear(near, self.around.weight.flatten(1), self.around.bias)
 
     def _ones(self, cells: Classes, hidden: Mask, beat: Tensor) -> Float[Tensor, "batch steps facts"]:
         """What is known of every step, in ones and zeros: pitches, pitch classes, intervals between voices, beat."""
