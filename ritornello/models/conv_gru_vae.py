@@ -32,7 +32,7 @@ from ritornello.models.base import RollModel
 from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
 
-QUIET = 0.2  # keys: where fewer are expected to sound, it may be silent; so set, reconstructions rest as rarely as music
+QUIET = 0.2  # keys: where fewer are expected to sound, it may be silent; so, windows of the prior rest as real ones do
 
 
 class Config(Settings):
