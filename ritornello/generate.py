@@ -47,8 +47,8 @@ class Request(Config):
     """Bars of the whole song, a prompt's included; by default the song ends where it wants to."""
     seed: int = Field(0, ge=0, lt=2**31)
     """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
-    temperature: float = Field(1.0, gt=0, le=10)
-    """Below 1 surer, above 1 bolder."""
+    temperature: float | None = Field(None, gt=0, le=10)
+    """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
     top_k: int = Field(8, ge=0)
     """Draw from the k likeliest tokens only; 0: from all."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -147,7 +147,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     player = model.player(prompt, seeds, request.bars)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
-        for draft in autoregress(player, prompt, grammar, _processors(representation, request), seeded(seeds)):
+        for draft in autoregress(player, prompt, grammar, _processors(model, representation, request), seeded(seeds)):
             batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
             rows = unbatch(batch, [opening.tokens.meta] * request.count)
             songs = tuple(row if row.ids[-1] == EOS else _complete(row) for row in rows)
@@ -337,9 +337,9 @@ def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, 
     return {id: (max(0, transposition), 127 + min(0, transposition)) for id in _ids(vocabulary, "Instrument")}
 
 
-def _processors(representation: Representation, request: Request) -> list[Processor]:
+def _processors(model: DecoderLM, representation: Representation, request: Request) -> list[Processor]:
     """What is done to the logits, in turn."""
-    processors = [temperature(request.temperature)]
+    processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(_towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
