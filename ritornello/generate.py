@@ -25,7 +25,7 @@ from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.grammar import Grammar
-from ritornello.sampling.logits import Processor, lean, seeded, temperature, top_k, top_p
+from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
 from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
 from ritornello.song import Song
 
@@ -47,12 +47,14 @@ class Request(Config):
     """Bars of the whole song, a prompt's included; by default the song ends where it wants to."""
     seed: int = Field(0, ge=0, lt=2**31)
     """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
-    temperature: float = Field(1.0, gt=0, le=10)
-    """Below 1 surer, above 1 bolder."""
+    temperature: float | None = Field(None, gt=0, le=10)
+    """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
     top_k: int = Field(8, ge=0)
     """Draw from the k likeliest tokens only; 0: from all."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the likeliest tokens that together reach this probability."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Draw from tokens at least so many times as likely as the likeliest; 0: from all."""
     tempo: float | None = Field(None, gt=0)
     """Quarters a minute, from the first bar (after a prompt: from its end) to the last."""
     key: str | None = None
@@ -145,7 +147,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     player = model.player(prompt, seeds, request.bars)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
-        for draft in autoregress(player, prompt, grammar, _processors(representation, request), seeded(seeds)):
+        for draft in autoregress(player, prompt, grammar, _processors(model, representation, request), seeded(seeds)):
             batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
             rows = unbatch(batch, [opening.tokens.meta] * request.count)
             songs = tuple(row if row.ids[-1] == EOS else _complete(row) for row in rows)
@@ -335,15 +337,17 @@ def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, 
     return {id: (max(0, transposition), 127 + min(0, transposition)) for id in _ids(vocabulary, "Instrument")}
 
 
-def _processors(representation: Representation, request: Request) -> list[Processor]:
+def _processors(model: DecoderLM, representation: Representation, request: Request) -> list[Processor]:
     """What is done to the logits, in turn."""
-    processors = [temperature(request.temperature)]
+    processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(_towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
         processors.append(top_k(request.top_k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))
+    if request.min_p:
+        processors.append(min_p(request.min_p))
     return processors
 
 

@@ -19,6 +19,7 @@ from ritornello.music.bars import bars
 from ritornello.music.score import read, write
 from ritornello.run import Run, RunConfig
 from tests.families import SMALL
+from tests.rolls import make_chorale
 from tests.songs import make_song, write_songs
 
 
@@ -92,6 +93,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]):
         (["generate", "--bars", "0"], "bars = 0 should be greater than or equal to 1."),
         (["generate", "--key", "H flat"], "H flat"),
         (["evaluate", "--run", "nobody"], "nobody is neither"),
+        (["evaluate", "--task", "restyle", "--files", "x.mid"], "task = restyle: held-out pieces are played again"),
         (["evaluate", "--files", "none*.mid"], "No MIDI file (.mid, .midi, .kar, .rmi) matches none*.mid."),
         (["evaluate", "--reference", "lmd"], "--reference says what --files are held against; name the files, too."),
     ],
@@ -275,6 +277,24 @@ def test_any_files_are_measured_beside_human_songs(run: str, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert "**Originality: what is found in 3 songs (songs of human)**" in text
     assert "| no repetition |" in text
+
+
+def test_chorales_of_ones_own_stand_beside_held_out_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for seed in range(8):  # look-alikes, all of which are in one split: none is held out
+        write(make_chorale(seed), tmp_path / "bach" / f"{seed}.mid")
+    assert main(["prepare", "bach", "--representation", "chorale", "-o", "tokens/bach", "--workers", "1"]) == 0
+    capsys.readouterr()
+    write(make_chorale(1), tmp_path / "mine" / "good.mid")
+    Path("mine/broken.mid").write_bytes(b"MThd")
+    flags = ["evaluate", "--task", "harmony", "--tokens", "tokens/bach", "--json", "--files"]
+    assert main([*flags, "bach", "mine/good.mid", "mine/broken.mid"]) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)["harmony"]
+    assert {name: found["pieces"] for name, found in told.items()} == {"held out": 0, "bach": 8, "mine": 1}
+    assert told["mine"]["full_triads"]["value"] == 1
+    assert "note: cannot read mine/broken.mid" in said.err
+    assert main([*flags, "mine/broken.mid"]) == 2
+    assert "mine holds no music of four voices." in capsys.readouterr().err
 
 
 # From Python

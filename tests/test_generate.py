@@ -68,6 +68,12 @@ def test_songs_of_a_batch_are_those_of_their_seeds(representation: Representatio
     assert notes(together[1].score) == notes(alone.score) != notes(together[0].score)
 
 
+@pytest.mark.parametrize("wish", [{"top_k": 1}, {"top_p": 1e-6, "top_k": 0}, {"min_p": 1.0, "top_k": 0}])
+def test_only_the_likeliest_is_drawn_where_that_is_asked(representation: Representation, wish: dict[str, Any]):
+    first, second = songs(representation, bars=2, count=2, **wish)
+    assert notes(first.score) == notes(second.score)
+
+
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
     growing = drafts(representation, bars=4, count=2)
     assert [draft.bars for draft in growing] == [1, 2, 3, 4]

@@ -10,6 +10,7 @@ from ritornello.errors import ConfigError
 from ritornello.generate import Request, finish, generate
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
+from ritornello.studio.models import describe
 from tests.families import make_model
 from tests.lines import make_melody
 from tests.rolls import make_chorale
@@ -56,3 +57,21 @@ def test_a_prompt_is_kept_and_continued(name: str, prompt: Path):
 def test_there_are_no_instruments_to_choose(name: str):
     with pytest.raises(ConfigError, match="no instruments to choose"):
         songs(name, instruments=("piano",), bars=1)
+
+
+def test_chorales_are_surer_than_other_songs_where_nothing_else_is_asked_for():
+    """A family's own temperature: the songs are those that one gets by asking for it, and others at 1."""
+
+    def notes(**wishes) -> list[tuple[int, int]]:
+        return [(n.time, n.pitch) for score in songs("voices", bars=3, **wishes) for t in score.tracks for n in t.notes]
+
+    assert notes() == notes(temperature=0.8)
+    assert notes() != notes(temperature=1.0)
+
+
+def test_a_page_is_told_the_familys_temperature():
+    defaults = {
+        name: describe(name)[0]["schema"]["properties"]["temperature"]["default"]
+        for name in ("chorale_transformer", "melody_transformer", "masked_diffusion")
+    }
+    assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.9}

@@ -77,7 +77,8 @@ def main(
         run: a model that ships, or a run's folder; by default museformer, or musemorphose for restyling.
             With --files, only where it is given: also tell how they surprise it.
         task: measure songs that are written, or how pieces are restyled: fidelity, diversity, control, fluency; or
-            harmony: how four voices go together, in held-out chorales and in what the run writes.
+            harmony: how four voices go together in held-out chorales, in what the run writes (where one is named), and
+            in each folder of --files.
         corpus: where held-out songs come from: the test split of a named corpus, folder or archive. By default
             lmd_multitrack, or pop909_cl for restyling.
         tokens: the same corpus as `ritornello prepare` left it; by default it is prepared first, in tokens/.
@@ -107,7 +108,14 @@ def main(
     if not files and (reference or representation):
         flag = "--reference" if reference else "--representation"
         raise MusicError(f"{flag} says what --files are held against; name the files, too.")
+    if files and task == "restyle":
+        raise ConfigError(
+            "task = restyle: held-out pieces are played again; --files are measured as songs or by harmony."
+        )
     settings: dict[str, Any] = {"device": device, "precision": precision, "seed": seed}
+    if task == "harmony":
+        player = load(run, device) if run else None
+        return show(side_by_side(player, files, corpus, tokens, songs, seed, device), json, md)
     if files:
         player = load(run, device) if run else None
         source = open_reference(reference, songs, known) if reference else None
@@ -131,7 +139,7 @@ def main(
         raise ConfigError(f"bars = {bars}: songs that are written all have one length; give one number.")
     length = lengths[0] if lengths else None
     player = load(run or "museformer", device)
-    if task == "harmony" or isinstance(player.run.representation, PianoRoll):
+    if isinstance(player.run.representation, PianoRoll):
         return show(side_by_side(player, (), corpus, tokens, songs, seed, device), json, md)
     folder = tokens or prepared(corpus or "lmd_multitrack", player.run.representation.name)
     result = _of_run(player, folder, held_out, songs, length, batch, yardsticks, known, index, pictures, settings)

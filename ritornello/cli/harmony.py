@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ritornello.api import Player
-from ritornello.data.corpora import open_corpus
+from ritornello.data.corpora import ARCHIVES, find, open_corpus
 from ritornello.data.prepare import prepare
 from ritornello.data.rolls import RollDataset
 from ritornello.errors import MusicError
@@ -41,7 +41,7 @@ def side_by_side(
 ) -> dict[str, Any]:
     """{"measured": {figure: value}, "harmony": {system: figures}}: what a model of piano rolls measures on windows of
     the test split; and, unless it is of other music than chorales, the harmony of the test split, of `songs` pieces of
-    the run, and of the files."""
+    the run, and of the files, those of each folder together."""
     result: dict[str, Any] = {}
     name = player.run.config.representation if player else "chorale"
     if player and isinstance(player.run.model, RollModel):
@@ -58,11 +58,11 @@ def side_by_side(
     systems = {"held out": figures(map(voices, RollDataset(folder, "test", "chorale")), seed)}
     if player and songs:
         systems[player.run.folder.name] = figures(_voices(s.score for s in _play(player, songs, seed)), seed)
-    for file in files:
-        pieces = list(_voices(_scores(file)))
+    for system, given in _grouped(files).items():
+        pieces = list(_voices(_scores(given)))
         if not pieces:
-            raise MusicError(f"{file} holds no music of four voices.")
-        systems[Path(file).name] = figures(pieces, seed)
+            raise MusicError(f"{system} holds no music of four voices.")
+        systems[system] = figures(pieces, seed)
     return result | {"harmony": systems}
 
 
@@ -101,12 +101,23 @@ def prepared(corpus: str, representation: str) -> Path:
     return folder
 
 
-def _scores(name: str) -> Iterator[Score]:
-    """The MIDI files of a folder, archive or corpus; what cannot be read is told and left out."""
-    for entry in open_corpus(name):
+def _grouped(files: Sequence[str]) -> dict[str, list[str]]:
+    """A system for each folder, archive, pattern or corpus; single files go together by the folder they lie in."""
+    groups: dict[str, list[str]] = {}
+    for file in files:
+        single = Path(file).is_file() and not file.lower().endswith(ARCHIVES)
+        groups.setdefault(str(Path(file).parent) if single else file.rstrip("/"), []).append(file)
+    return groups
+
+
+def _scores(files: Sequence[str]) -> Iterator[Score]:
+    """The music of MIDI files; what cannot be read is told and left out."""
+    for entry in find(files):
+        if entry.data is None:
+            print(f"note: {entry.name}: {entry.problem}", file=sys.stderr)
+            continue
         try:
-            if entry.data is not None:
-                yield parse(entry.data, entry.name)
+            yield parse(entry.data, entry.name)
         except MusicError as error:
             print(f"note: {error}", file=sys.stderr)
 

@@ -27,7 +27,8 @@ def main(
         resume: go on from the folder's newest checkpoint.
         device: cpu or cuda. On several GPUs start this verb with torchrun.
     """
-    from ritornello.run import RunConfig, train_run
+    from ritornello.run import RunConfig
+    from ritornello.training import train_run
 
     settings = RunConfig.from_toml(config, set)
     folder = out or Path("runs", config.stem)

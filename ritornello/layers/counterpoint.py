@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+DISSONANT = (1, 2, 6, 10, 11)  # semitones, less octaves: seconds, sevenths, the tritone
 
 
 def parallels(cells: Int[Tensor, "batch voices steps"]) -> Bool[Tensor, "batch voices steps"]:
@@ -23,3 +25,20 @@ def parallels(cells: Int[Tensor, "batch voices steps"]) -> Bool[Tensor, "batch v
                 wrong[:, voice, 1:] |= parallel
                 wrong[:, voice, :-1] |= parallel
     return wrong
+
+
+def faults(cells: Int[Tensor, "batch voices steps"]) -> Float[Tensor, " batch"]:
+    """How far a piece is from what is taught: two for every cell in parallels, one for every move of a voice by more
+    than a whole tone, one for eight steps in which two voices are dissonant.
+
+    cells:  as for `parallels`.
+    """
+    sounding = cells > 0
+    leaps = (cells.diff().abs() > 2) & sounding[..., 1:] & sounding[..., :-1]
+    dissonant = torch.zeros(len(cells), device=cells.device)
+    kinds = torch.tensor(DISSONANT, device=cells.device)
+    for a in range(cells.shape[1]):
+        for b in range(a):
+            both = sounding[:, a] & sounding[:, b]
+            dissonant += (torch.isin((cells[:, a] - cells[:, b]).abs() % 12, kinds) & both).sum(1)
+    return 2 * parallels(cells).sum((1, 2)) + leaps.sum((1, 2)) + dissonant / 8

@@ -297,6 +297,9 @@ class DecoderLM(Model):
     A family supplies `contextualise` (its blocks over packed tokens) and its cache (`cache`, `prefill`, `advance`).
     """
 
+    temperature: ClassVar[float] = 1.0
+    """At which it writes, where no other is asked for."""
+
     def __init__(self, config: DecoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.config, self.vocabulary = config, vocabulary

@@ -9,7 +9,7 @@ attending token by token; what it says of the past, and the picture of the prese
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -238,6 +238,7 @@ class ChoraleTransformer(DecoderLM):
     """See the module's docstring."""
 
     config: Config
+    temperature: ClassVar[float] = 0.8  # at 1 it leaves the chord more often than Bach does
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         super().__init__(config, vocabulary)

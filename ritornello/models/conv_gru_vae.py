@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,8 +29,10 @@ from ritornello.data.rolls import window as window_of
 from ritornello.errors import ConfigError
 from ritornello.models.base import Controls as Wishes
 from ritornello.models.base import RollModel
-from ritornello.representations.base import HELD, ONSET, Roll
+from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
+
+QUIET = 0.2  # keys: where fewer are expected to sound, it may be silent; so, windows of the prior rest as real ones do
 
 
 class Config(Settings):
@@ -73,6 +75,7 @@ class Controls(Wishes):
 
 
 Cells = Float[Tensor, "batch cells steps"]  # cells: tracks × keys × (onset, held)
+Chances = Float[Tensor, "batch tracks keys steps"]
 
 
 class Model(RollModel):
@@ -182,7 +185,7 @@ class Model(RollModel):
         for phrase in range(controls.phrases):
             z = between(ends[0], ends[1], phrase / max(1, controls.phrases - 1))
             parts.append(self.write(z, controls.density))
-            cells = torch.cat(parts, 2)
+            cells = begun(torch.cat(parts, 2))
             bars = (torch.arange(cells.shape[2]) // 16).expand(len(noise), -1)
             yield RollBatch(cells, bars, torch.full((len(noise),), cells.shape[2]))
 
@@ -190,9 +193,34 @@ class Model(RollModel):
         """Cells uint8[batch, tracks, steps, 128] of latent points: the likeliest onsets, and what lasts.
 
         Between the windows that it knows the model is sure of nothing, but what it expects is as loud as music: so the
-        likeliest onsets sound, as many as their probabilities add up to. What sounds goes on where that is likelier
-        than not: a key that is held has sounded before, so p(held | it sounded) = p(held) / p(it sounded).
+        likeliest onsets sound, as many as their probabilities add up to; at the first step also what comes over from
+        before. What sounds goes on where that is likelier than not: a key that is held has sounded before, so
+        p(held | it sounded) = p(held) / p(it sounded). Where nothing would sound, though sound is expected, what is
+        likeliest to last does: music is unsure of its next note more often than it is silent.
         """
+        onset, held = self._chances(z)
+        sounds = onset + held
+        may_begin = likeliest(onset, density)
+        may_begin[..., 0] = likeliest(sounds[..., 0], density)
+        lasts = F.pad(held[..., 1:] / sounds[..., :-1].clamp(min=1e-6), (1, 0))
+        expected = sounds.sum((1, 2)) > QUIET  # batch, steps
+        cells = torch.zeros(len(z), self.tracks, self.config.steps, 128, dtype=torch.uint8, device=z.device)
+        written = cells[..., self.config.lowest : self.config.lowest + self.config.keys]
+        sounding = torch.zeros_like(may_begin[..., 0])
+        for step in range(self.config.steps):
+            before = sounding if step else may_begin[..., 0]
+            begins = may_begin[..., step] & (onset[..., step] >= held[..., step] * before)
+            goes_on = before & ~begins & ((lasts[..., step] > 0.5) if step else before)
+            silent = expected[:, step] & ~(begins | goes_on).flatten(1).any(1)
+            last = (lasts[..., step] * sounding).flatten(1)
+            longest = (last == last.amax(1, keepdim=True)).view_as(sounding) & sounding
+            goes_on |= longest & silent[:, None, None]
+            written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
+            sounding = begins | goes_on
+        return cells
+
+    def _chances(self, z: Float[Tensor, "batch latent"]) -> tuple[Chances, Chances]:
+        """How likely an onset is of every key at every step, and that it is held."""
         if self.config.decoder == "mlp":
             likely = self.decode(z).sigmoid()
         else:
@@ -200,17 +228,13 @@ class Model(RollModel):
             for step in range(self.config.steps):
                 likely[:, :, step] = self.decode(z, (likely > 0.5).float()).sigmoid()[:, :, step]
         onset, held = likely.view(len(z), self.tracks, 2, self.config.keys, self.config.steps).unbind(2)
-        may_begin = likeliest(onset, density)
-        lasts = F.pad(held[..., 1:] > 0.5 * (onset + held)[..., :-1], (1, 0))
-        cells = torch.zeros(len(z), self.tracks, self.config.steps, 128, dtype=torch.uint8, device=z.device)
-        written = cells[..., self.config.lowest : self.config.lowest + self.config.keys]
-        sounding = torch.zeros_like(may_begin[..., 0])
-        for step in range(self.config.steps):
-            begins = may_begin[..., step] & (onset[..., step] >= held[..., step] * sounding)
-            goes_on = sounding & lasts[..., step] & ~begins
-            written[:, :, step] = torch.where(begins, ONSET, torch.where(goes_on, HELD, 0)).to(torch.uint8)
-            sounding = begins | goes_on
-        return cells
+        return onset, held
+
+
+def begun(cells: UInt8[Tensor, "batch tracks steps 128"]) -> UInt8[Tensor, "batch tracks steps 128"]:
+    """The same, but what is held without having sounded begins."""
+    silent_before = F.pad(cells[:, :, :-1] == SILENT, (0, 0, 1, 0), value=True)
+    return torch.where((cells == HELD) & silent_before, ONSET, cells)
 
 
 def likeliest(chances: Float[Tensor, "batch ..."], density: float) -> Bool[Tensor, "batch ..."]:

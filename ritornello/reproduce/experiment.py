@@ -22,7 +22,8 @@ from ritornello.music.score import Score, read
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.reproduce.scales import FULL, ROWS, TITLES, Scale
-from ritornello.run import DataConfig, Run, RunConfig, train_run
+from ritornello.run import DataConfig, Run, RunConfig
+from ritornello.training import train_run
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""Small callables on logits [rows, vocabulary], applied one after another before a token is drawn.
-
-Every setting is a number or, through `per_family`, one number for each token of the vocabulary: a nucleus of 0.95 for
-notes and of 0.99 for what carries the form is `top_p(per_family(vocabulary, 0.99, Pitch=0.95, Duration=0.95))`.
-"""
+"""Small callables on logits [rows, vocabulary], applied one after another before a token is drawn."""
 
 from __future__ import annotations
 
@@ -13,38 +9,19 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ritornello.representations.vocabulary import Vocabulary
-
 Processor = Callable[[Tensor], Tensor]
 """Logits [rows, vocabulary] -> logits of the same shape; -inf marks what may not be drawn."""
 
 
-def per_family(vocabulary: Vocabulary, default: float, **families: float) -> Float[Tensor, " vocabulary"]:
-    """`default` for every token but those of the named families, which have a value of their own."""
-    values = torch.full((vocabulary.size,), float(default))
-    for family, value in families.items():
-        ids = vocabulary.range(family)
-        values[ids.start : ids.stop] = value
-    return values
-
-
-def temperature(value: float | Tensor) -> Processor:
-    """Divide log-probabilities by `value`: below 1 surer, above 1 bolder.
-
-    With a value for each token the logits are normalised first, so that their common offset does not matter.
-    """
-    if isinstance(value, Tensor):
-        return lambda logits: logits.log_softmax(-1) / value.to(logits.device)
+def temperature(value: float) -> Processor:
+    """Divide log-probabilities by `value`: below 1 surer, above 1 bolder."""
     return lambda logits: logits if value == 1 else logits / value
 
 
-def top_k(k: int | Tensor) -> Processor:
-    """Keep the k likeliest tokens (ties with the k-th stay). Given k for each token, it stays if its rank is below."""
+def top_k(k: int) -> Processor:
+    """Keep the k likeliest tokens (ties with the k-th stay)."""
 
     def keep(logits: Tensor) -> Tensor:
-        if isinstance(k, Tensor):
-            rank = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-            return logits.masked_fill((rank >= k.to(logits.device)) & (rank > 0), -math.inf)
         if k >= logits.shape[-1]:
             return logits
         least = logits.topk(k, dim=-1, sorted=True).values[..., -1:]
@@ -53,33 +30,24 @@ def top_k(k: int | Tensor) -> Processor:
     return keep
 
 
-def top_p(p: float | Tensor) -> Processor:
-    """Nucleus sampling (Holtzman et al. 2020): keep the likeliest tokens until their probabilities reach p.
-
-    Given p for each token, it stays if all likelier ones together hold less than its own p. The first always stays.
-    """
+def top_p(p: float) -> Processor:
+    """Nucleus sampling (Holtzman et al. 2020): keep the likeliest tokens until their probabilities reach p."""
 
     def keep(logits: Tensor) -> Tensor:
         ordered, ids = logits.sort(dim=-1, descending=True)
         shares = (ordered - ordered[..., :1]).exp()
         shares = shares / shares.sum(-1, keepdim=True)
-        likelier = shares.cumsum(-1) - shares
-        drop = likelier >= (p.to(logits.device)[ids] if isinstance(p, Tensor) else p)
+        drop = shares.cumsum(-1) - shares >= p  # those before it hold as much
         drop[..., 0] = False
         return logits.masked_fill(torch.zeros_like(drop).scatter(-1, ids, drop), -math.inf)
 
     return keep
 
 
-def min_p(p: float | Tensor) -> Processor:
+def min_p(p: float) -> Processor:
     """Keep tokens at least p times as likely as the likeliest (Nguyen et al. 2024)."""
-    least = p.log() if isinstance(p, Tensor) else math.log(p) if p > 0 else -math.inf
-
-    def keep(logits: Tensor) -> Tensor:
-        bound = logits.amax(-1, keepdim=True) + (least.to(logits.device) if isinstance(least, Tensor) else least)
-        return logits.masked_fill(logits < bound, -math.inf)
-
-    return keep
+    least = math.log(p) if p > 0 else -math.inf
+    return lambda logits: logits.masked_fill(logits < logits.amax(-1, keepdim=True) + least, -math.inf)
 
 
 def lean(weights: Float[Tensor, " vocabulary"]) -> Processor:

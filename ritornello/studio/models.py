@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ritornello.generate import Request
+from ritornello.models import family
 from ritornello.music.keys import Key
 from ritornello.recipe import song_wishes, verbs_of, weights_of, wishes_class
 from ritornello.representations import build
@@ -26,7 +28,10 @@ def describe(name: str) -> list[dict[str, Any]]:
 
 
 def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
-    schema = wishes_class(config, verb).model_json_schema()
+    wishes = wishes_class(config, verb)
+    schema = wishes.model_json_schema()
+    if wishes is Request:  # the page shows a number, and asks for it
+        schema["properties"]["temperature"]["default"] = family(config.family)[1].temperature
     songs = song_wishes(schema)
     return {
         "name": folder.name,

@@ -9,7 +9,7 @@ import torch
 
 from ritornello.data.rolls import collate
 from ritornello.errors import ConfigError
-from ritornello.models.conv_gru_vae import Controls, between, f1, likeliest
+from ritornello.models.conv_gru_vae import Controls, begun, between, f1, likeliest
 from ritornello.representations.base import HELD, ONSET, SILENT
 from ritornello.sampling.noise import Noise
 from tests.families import make_model, make_rolls
@@ -46,12 +46,29 @@ def test_as_much_sounds_as_is_expected():
 
 
 def test_nothing_is_held_that_did_not_begin():
+    """In a window what comes over from before may be held; in a piece everything begins."""
     model = make_model("conv_gru_vae")
     cells = model.write(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))
     held = cells[:, :, 1:] == HELD
     assert (cells[:, :, :-1][held] != SILENT).all()
-    assert (cells[:, :, 0] != HELD).all()
     assert (cells == ONSET).any()
+    piece = torch.zeros(1, 1, 4, 128, dtype=torch.uint8)
+    piece[0, 0, :, 60] = torch.tensor([HELD, HELD, SILENT, HELD])
+    assert begun(piece)[0, 0, :, 60].tolist() == [ONSET, HELD, SILENT, ONSET]
+
+
+def test_a_note_fills_what_would_be_silent_and_is_not_meant_to_be():
+    """One note; then sound is expected, but of no key in particular; then nothing is."""
+    model = make_model("conv_gru_vae")
+    x = model.hear(make_rolls())[:1]
+    keys = model.config.keys
+    chances = torch.full_like(x, 1e-6)
+    chances[0, 24, 0] = 0.99  # the onset of key 24
+    chances[0, keys : 2 * keys, 1:8] = 0.3 / keys
+    model.decode = lambda z, _=None: chances.logit()
+    written = model.write(torch.zeros(1, 8))[0, 0]
+    assert (written[:, model.config.lowest + 24]).tolist() == [ONSET] + 7 * [HELD] + 24 * [SILENT]
+    assert written.count_nonzero() == 8
 
 
 @pytest.mark.parametrize("decoder", ["mlp", "gru"])
@@ -87,7 +104,7 @@ def test_a_walk_starts_where_it_is_asked_to():
     controls = Controls(start=Path("a.mid"), phrases=3)
     *_, piece = model.sample(controls, Noise([1, 2]), [roll])
     x = model.hear(collate([make_roll(2, bars=3)]))[:, :, :32]
-    first = model.write(model.encode(x)[0])
+    first = begun(model.write(model.encode(x)[0]))
     for row in piece.cells[:, :, :32]:
         torch.testing.assert_close(row, first[0], atol=0, rtol=0)
     assert piece.cells.shape[2] == 96

@@ -7,8 +7,9 @@ import torch
 
 from ritornello.data.rolls import collate, transpose, unbatch
 from ritornello.evaluate.harmony import voices
-from ritornello.layers.counterpoint import parallels
-from ritornello.models.musegan import PAIRS, RANGES, VOICES, WINDOW, Controls, Latents, Phrase, differing
+from ritornello.layers.counterpoint import faults
+from ritornello.models.musegan import Controls
+from ritornello.models.players import PAIRS, RANGES, VOICES, WINDOW, Latents, Phrase, differing
 from ritornello.representations.base import HELD, ONSET
 from ritornello.sampling.noise import Noise
 from tests.families import make_model, make_rolls
@@ -106,12 +107,12 @@ def test_pieces_are_chains_of_phrases():
 
 
 def pitches(phrase: Phrase) -> torch.Tensor:
-    """As `parallels` wants them."""
+    """As `faults` wants them."""
     keys = phrase.keys.argmax(-1)
     return torch.where(keys == phrase.keys.shape[-1] - 1, 0, keys + 1)
 
 
-def test_of_each_phrase_the_draft_with_the_fewest_parallels_is_kept():
+def test_of_each_phrase_the_draft_with_the_fewest_faults_is_kept():
     model = make_model("musegan").eval()
     with torch.no_grad():
         one = model.phrase(Controls(tries=1), Noise([3]), None)
@@ -120,7 +121,7 @@ def test_of_each_phrase_the_draft_with_the_fewest_parallels_is_kept():
         drafts = model.mean.mean(Latents.of(Noise([3]).normal(64, size)[0], model.config.latent))
         seam = one.keys[:, :, -1:].expand(64, -1, -1, -1)
         count = [
-            int(parallels(pitches(Phrase(torch.cat([a, b], 1)[None], drafts.onsets[:1]))).sum())
+            float(faults(pitches(Phrase(torch.cat([a, b], 1)[None], drafts.onsets[:1]))))
             for a, b in zip(seam, drafts.keys, strict=True)
         ]
     assert min(count) < max(count)

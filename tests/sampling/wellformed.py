@@ -113,6 +113,8 @@ class DeafCache:
 class Deaf(torch.nn.Module):
     """A model that hears nothing: logits drawn once for each step and never again, the same in every row."""
 
+    temperature = 1.0
+
     def __init__(self, vocabulary: Vocabulary, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__()
         self.vocabulary, self.heard = vocabulary, []

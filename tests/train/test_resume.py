@@ -20,8 +20,9 @@ from ritornello.data.prepare import prepare
 from ritornello.errors import ConfigError
 from ritornello.music.bars import bars
 from ritornello.music.score import read
-from ritornello.run import DataConfig, Run, RunConfig, load_checkpoint, train_run
+from ritornello.run import DataConfig, Run, RunConfig
 from ritornello.train.loop import TrainConfig
+from ritornello.training import load_checkpoint, train_run
 from tests.families import VARIANTS
 from tests.songs import write_songs
 
@@ -52,7 +53,8 @@ import sys, torch
 from pathlib import Path
 from ritornello.music.bars import bars
 from ritornello.music.score import read
-from ritornello.run import RunConfig, train_run
+from ritornello.run import RunConfig
+from ritornello.training import train_run
 torch.set_num_threads(1)
 train_run(RunConfig.from_toml(sys.argv[1]), Path(sys.argv[2]))
 """

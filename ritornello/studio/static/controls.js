@@ -1,9 +1,9 @@
 // A form made from a JSON schema: what one may ask of a model is written once, in its own class.
 
 // Where a slider is most useful; the field beside it takes the whole range.
-const USUAL = { bars: [4, 128], tempo: [40, 220], temperature: [0.5, 1.5], top_p: [0.5, 1], top_k: [0, 64], count: [1, 4] };
-const WORDS = { count: "Takes", top_k: "Top k", top_p: "Top p", prompt_bars: "Bars to keep", max_tokens: "Most tokens" };
-const RARE = new Set(["top_k", "top_p", "max_tokens", "prompt_bars"]);
+const USUAL = { bars: [4, 128], tempo: [40, 220], temperature: [0.5, 1.5], top_p: [0.5, 1], min_p: [0, 0.5], top_k: [0, 64], count: [1, 4] };
+const WORDS = { count: "Takes", top_k: "Top k", top_p: "Top p", min_p: "Min p", prompt_bars: "Bars to keep", max_tokens: "Most tokens" };
+const RARE = new Set(["top_k", "top_p", "min_p", "max_tokens", "prompt_bars"]);
 
 const label = (name) => WORDS[name] || name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 
