@@ -221,15 +221,22 @@ def test_chosen_bars_are_restyled_as_drawn(page: Page, tmp_path: Path):
     assert busy > 2 * calm
 
 
-def test_nothing_jumps_when_a_song_comes(page: Page, tmp_path: Path):
-    """Roll and transport stay where they are while takes, tracks, remarks and errors appear."""
-    boxes = [page.locator(name).bounding_box() for name in ("#roll", "#transport", "#compose")]
+@pytest.mark.parametrize("size", [(1280, 720), (375, 740)])
+def test_nothing_jumps_when_a_song_comes(visit: Callable[..., Page], link: str, tmp_path: Path, size: tuple[int, int]):
+    """Roll, transport and wishes stay where they are while takes, tracks, remarks and errors appear."""
+    page = opened(visit(link, viewport={"width": size[0], "height": size[1]}))
+
+    def places() -> list[object]:
+        return [page.locator(name).bounding_box() for name in ("#roll", "#transport", "#wishes", "#compose")]
+
+    before = places()
     drop(page, song(tmp_path, 8))
     expect(page.locator("#remarks")).to_contain_text("8 bars of 4/4")
     page.fill("#tempo", "9")
     page.press("#tempo", "Enter")
     expect(page.locator("#sound-error")).to_contain_text("from 10 to 400")
-    assert [page.locator(name).bounding_box() for name in ("#roll", "#transport", "#compose")] == boxes
+    page.evaluate("scrollTo(0, 0)")
+    assert places() == before
 
 
 def test_the_keyboard_alone_is_enough(page: Page, tmp_path: Path):

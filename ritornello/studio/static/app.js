@@ -135,9 +135,7 @@ function chooseTake(id) {
 store.listen((what) => {
   const take = store.take;
   if (what === "takes") { takes.list(); wishes.showFrom(); }
-  const silent = countNotes(take.sheet) === 0;
-  $("empty").hidden = !silent || take.writing;
-  $("hint").hidden = silent || take.writing;
+  $("empty").hidden = countNotes(take.sheet) > 0 || take.writing;
   $("undo").disabled = !store.past.length;
   $("redo").disabled = !store.future.length;
   $("remarks").textContent = take.remarks.join(" ");
