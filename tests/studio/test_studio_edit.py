@@ -221,6 +221,19 @@ def test_chosen_bars_are_restyled_as_drawn(page: Page, tmp_path: Path):
     assert busy > 2 * calm
 
 
+def test_a_finger_draws_curves(phone: Page):
+    phone.select_option("#model", label="musemorphose: restyle")
+    phone.evaluate("scrollTo(0, 0)")
+    start, end = lane(phone, 1920 * 0.5, 7), lane(phone, 1920 * 2.5, 0)
+    Finger(phone).drag(start, (end[0] - start[0], end[1] - start[1]))
+    first, *_, last = phone.evaluate("studio.curves.wish('rhythm')").split(",")
+    assert first[:2] == "1:"
+    assert int(first[2:]) >= 4
+    assert last == "3:0"
+    assert phone.evaluate(SCROLLED) == 0
+    assert phone.evaluate("scrollY") == 0
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (375, 740)])
 def test_nothing_jumps_when_a_song_comes(visit: Callable[..., Page], link: str, tmp_path: Path, size: tuple[int, int]):
     """Roll, transport and wishes stay where they are while takes, tracks, remarks and errors appear."""
