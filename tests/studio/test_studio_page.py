@@ -179,6 +179,19 @@ def test_wishes_that_cannot_be_met_are_told(page: Page):
     expect(page.locator("#takes li")).to_have_count(0)
 
 
+def test_on_a_phone_one_sees_what_comes_of_a_press(visit, link: str):
+    page = opened(visit(link, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True))
+    page.fill("#wish-tempo", "5000")
+    page.locator("#compose").tap()
+    expect(page.locator("#compose-error")).to_contain_text("tempo = 5000")
+    expect(page.locator("#compose-error")).to_be_in_viewport(ratio=1)
+    page.fill("#wish-tempo", "100")
+    page.fill("#wish-bars", "2")
+    page.locator("#compose").tap()
+    expect(page.locator("#roll")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#status")).to_contain_text("written in")
+
+
 def test_a_phone_shows_all_of_it_and_so_does_the_dark(visit, link: str):
     page = opened(visit(link, viewport={"width": 360, "height": 740}, color_scheme="dark"))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -54,7 +54,11 @@ const writing = new Writing(store, player, {
 const wishes = new Wishes(store, roll, curves, {
   busy: () => writing.busy,
   stop: () => writing.stop(),
-  start: (model, asked, songs) => { player.open(); return writing.start(model, asked, songs); },
+  start(model, asked, songs) {
+    player.open();
+    $("stage").scrollIntoView({ block: "nearest" }); // on a phone the roll is above the form
+    return writing.start(model, asked, songs);
+  },
 });
 const takes = new Takes($("takes"), store, {
   choose: chooseTake,

@@ -2,10 +2,11 @@
 
 export const $ = (id) => document.getElementById(id);
 
-/** One sentence where it happened; an empty one takes it away. */
+/** One sentence where it happened, brought into view; without an error it goes away. */
 export function fault(place, error) {
   $(place).textContent = error ? error.message || String(error) : "";
   $(place).hidden = !error;
+  if (error) $(place).scrollIntoView({ block: "nearest" });
 }
 
 /** For those who hear the page. */
