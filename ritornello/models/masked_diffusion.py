@@ -145,7 +145,7 @@ class Model(RollModel):
         return self.head(self.norm(x)).unflatten(-1, (self.tracks, self.classes)).transpose(1, 2)
 
     def _around(self, x: Float[Tensor, "batch steps width"]) -> Float[Tensor, "batch steps width"]:
-        """The convolution over five steps, as one product of matrices: on a CPU a step of training is a fifth shorter."""
+        """The convolution over five steps, as one product of matrices: on a CPU training steps take a fifth less."""
         near = F.pad(x, (0, 0, 2, 2)).unfold(1, 5, 1).flatten(2)  # as the weights lie: channel by channel, five steps
         return F.linear(near, self.around.weight.flatten(1), self.around.bias)
 
