@@ -22,12 +22,15 @@ typedef int16_t Shorts __attribute__((vector_size(LANES * 2)));
 typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
 typedef int8_t Bytes __attribute__((vector_size(LANES)));
 typedef uint8_t Quads __attribute__((vector_size(LANES * 4)));  // four bytes a lane
-struct Pairs { Words bits; };                                     // two bfloat16 a lane
+typedef uint16_t Pairs __attribute__((vector_size(LANES * 4)));  // two bfloat16 a lane
 
 struct BFloat16 { uint16_t bits; };
 
 template <class T, class U> T as(const U& from) { T to; static_assert(sizeof to == sizeof from); memcpy(&to, &from, sizeof to); return to; }
-template <class T> T read(const void* from) { T to; memcpy(&to, from, sizeof to); return to; }
+template <class T> T read(const void* from) {  // by one instruction; GCC copies by halves, and waits for both
+    struct __attribute__((packed, may_alias)) Loose { T value; };
+    return static_cast<const Loose*>(from)->value;
+}
 
 inline Vec load(const float* from) { return read<Vec>(from); }
 #ifdef __AVX512F__  // one instruction for what GCC would otherwise do by halves
@@ -117,7 +120,8 @@ inline Vec dot(Vec total, Pairs a, Pairs b) {
 #ifdef __AVX512BF16__
     return as<Vec>(_mm512_dpbf16_ps(as<__m512>(total), as<__m512bh>(a), as<__m512bh>(b)));
 #else
-    return total + as<Vec>(a.bits << 16) * as<Vec>(b.bits << 16) + as<Vec>(a.bits & 0xffff0000) * as<Vec>(b.bits & 0xffff0000);
+    Words x = as<Words>(a), y = as<Words>(b);
+    return total + as<Vec>(x << 16) * as<Vec>(y << 16) + as<Vec>(x & 0xffff0000) * as<Vec>(y & 0xffff0000);
 #endif
 }
 inline Ints dot(Ints total, Quads a, Quads b) {

@@ -33,8 +33,10 @@ void panel(const Linear& layer, const W* weight, int64_t groups, const uint32_t*
     constexpr int PARTS = BYTES ? 2 * ROWS : ROWS;
     std::conditional_t<BYTES, Ints, Vec> total[PARTS][WIDE] = {};
     for (int64_t g = 0; g < groups; ++g)
+#pragma GCC unroll 4  // the sums stay in registers
         for (int v = 0; v < WIDE; ++v, ++weight) {
             W w = read<W>(weight);
+#pragma GCC unroll 4
             for (int p = 0; p < PARTS; ++p) total[p][v] = dot(total[p][v], w, as<W>(Words{} + x[p * groups + g]));
         }
     for (int r = 0; r < ROWS; ++r)
@@ -149,8 +151,9 @@ struct Query {
     }
 
     template <class T, class S> static T some(const S* from) {  // as much as a register holds, or all there is
+        if constexpr (SIZE * LANES * sizeof(S) >= sizeof(T)) return read<T>(from);
         T to{};
-        memcpy(&to, from, std::min(sizeof(T), SIZE * LANES * sizeof(S)));
+        memcpy(&to, from, SIZE * LANES * sizeof(S));
         return to;
     }
 };
@@ -167,15 +170,19 @@ void mix(float* weights, const float* values, const float*, Vec* out, int64_t co
 
 template <int SIZE>
 void mix(float* weights, const BFloat16* values, const float*, Vec* out, int64_t count) {
+#ifdef __AVX512BF16__
     for (int64_t n = 0; n < count; n += 2, values += 2 * SIZE * LANES) {  // two values' numbers side by side
         BFloat16 both[2];
         keep(both, weights[n]), keep(both + 1, weights[n + 1]);
         Pairs pair = as<Pairs>(Words{} + read<uint32_t>(both));
         for (int d = 0; d < SIZE; ++d) {
             Words a = as<Words>(load(values + d * LANES)), b = as<Words>(load(values + (SIZE + d) * LANES));
-            out[d] = dot(out[d], pair, Pairs{a >> 16 | b});
+            out[d] = dot(out[d], pair, as<Pairs>(a >> 16 | b));
         }
     }
+#else
+    mix<SIZE>(weights, values, out, count);
+#endif
 }
 
 #ifdef __AVX512VNNI__
