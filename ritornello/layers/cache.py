@@ -13,6 +13,7 @@ from torch import Tensor
 from ritornello.layers.barwise import BarPlan
 from ritornello.layers.step import Step, shortened
 
+ROOM = 1024  # sources that there is room for at first; a multiple of sixteen, which the compiled step reads at once
 Kept = tuple[Tensor, Tensor]
 """Keys and values as they are kept, [layers, 2, heads, tokens, size], and the scale of each, [..., tokens, 1]."""
 
@@ -26,8 +27,8 @@ class BarWindow:
     """
 
     def __init__(self, layers: int, heads: int, size: int, offsets: tuple[int, ...], like: Tensor) -> None:
-        self.sources = like.new_zeros((layers, 2, heads, 1024, size))
-        self.scales = like.new_ones((layers, 2, heads, 1024, 1), dtype=torch.float32)
+        self.sources = like.new_zeros((layers, 2, heads, ROOM, size))
+        self.scales = like.new_ones((layers, 2, heads, ROOM, 1), dtype=torch.float32)
         self.filled = 0
         self.own = 0  # where the current bar begins
         self.bar = -1
@@ -89,7 +90,8 @@ class BarWindow:
         missing = length - self.sources.shape[3]
         if missing > 0:
             more = -(-max(missing, self.sources.shape[3] // 2) // 16) * 16  # the compiled step reads sixteen at once
-            self.sources, self.scales = (F.pad(kept, (0, 0, 0, more)) for kept in (self.sources, self.scales))
+            self.sources = F.pad(self.sources, (0, 0, 0, more))
+            self.scales = F.pad(self.scales, (0, 0, 0, more), value=1.0)
 
 
 class BarCache:
