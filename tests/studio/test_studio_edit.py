@@ -66,7 +66,7 @@ def test_a_song_begins_with_a_note_of_ones_own(page: Page):
 def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
     page.fill("#wish-bars", "100")
     page.click("#compose")
-    until(page, "studio.store.take.bars >= 2")
+    until(page, f"studio.store.take.bars >= 2 && {SHEET}.parts.some((part) => !part.drums)")
     box = page.locator("#scroller").bounding_box()
     assert box
     high = box["x"] + 300, box["y"] + 32  # above all that is written

@@ -15,6 +15,8 @@ import { Wishes } from "./wishes.js";
 import { Writing } from "./writing.js";
 import { barGrid, barOf, blankSheet, clock, countNotes, endOf, tell, withTempo } from "./sheet.js";
 
+const WRITING = "It is still being written; stop it to change its notes.";
+
 // ---- the parts -----------------------------------------------------------------------------------------------------
 
 const store = new Store(), curves = new Curves(), programs = [];
@@ -31,7 +33,7 @@ const roll = new Roll($("scroller"), $("strip"), $("canvas"), {
   region: setRegion,
   chose,
   say,
-  refuse: (words) => fault("sound-error", words),
+  refuse: (words) => fault("sound-error", store.take.writing ? WRITING : words),
 });
 const mixer = new Mixer($("tracks"), {
   programs,
@@ -79,7 +81,7 @@ curves.onchange = () => roll.touch();
 function edit(sheet, undo = {}, quiet = false) {
   const take = store.take;
   if (!take.id) return false;
-  if (take.writing) { fault("sound-error", "It is still being written; stop it to change its notes."); return false; }
+  if (take.writing) { fault("sound-error", WRITING); return false; }
   fault("sound-error", null);
   store.remember(undo);
   store.change(take.id, { sheet });
