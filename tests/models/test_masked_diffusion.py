@@ -82,6 +82,11 @@ def test_what_is_hidden_is_not_seen(model: Model):
     torch.testing.assert_close(first, second, atol=0, rtol=0)
 
 
+def test_the_product_of_matrices_is_the_convolution(model: Model):
+    x = torch.randn(2, 9, model.config.width)
+    torch.testing.assert_close(model._around(x), model.around(x.transpose(1, 2)).transpose(1, 2))
+
+
 def test_every_number_of_cells_is_hidden_as_often():
     model = Model(Config(whole_steps=0.0, whole_voices=0.0), 4)
     torch.manual_seed(0)
