@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ritornello.evaluate.bootstrap import interval
 from ritornello.evaluate.tables import Cells
+from ritornello.music.choir import DISSONANT, RANGES
 from ritornello.representations.base import SILENT, Roll
 
 FIGURES = {
@@ -44,7 +45,6 @@ FIGURES = {
     "octaves": "parallel octaves of 1,000",
     "scale": "in the best major scale",
 }
-RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))  # lowest and highest key of soprano, alto, tenor, bass
 REST = -1
 MAJOR = np.array([0, 2, 4, 5, 7, 9, 11])
 PER_THOUSAND = ("fifths", "octaves")
@@ -100,7 +100,7 @@ def _dissonance(piece: Voices, sounding: NDArray[np.bool_]) -> tuple[float, floa
     for a, b in combinations(range(4), 2):
         both = sounding[:, a] & sounding[:, b]
         interval = np.abs(piece[both, a] - piece[both, b]) % 12
-        found, pairs = found + int(np.isin(interval, (1, 2, 6, 10, 11)).sum()), pairs + int(both.sum())
+        found, pairs = found + int(np.isin(interval, DISSONANT).sum()), pairs + int(both.sum())
     return found, pairs
 
 

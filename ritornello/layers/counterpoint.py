@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-DISSONANT = (1, 2, 6, 10, 11)  # semitones, less octaves: seconds, sevenths, the tritone
+from ritornello.music.choir import DISSONANT
 
 
 def parallels(cells: Int[Tensor, "batch voices steps"]) -> Bool[Tensor, "batch voices steps"]:

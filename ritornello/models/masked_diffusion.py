@@ -34,12 +34,12 @@ from ritornello.layers.plain import Block
 from ritornello.layers.positions import rotary_angles
 from ritornello.models.base import Controls as Wishes
 from ritornello.models.base import RollModel
+from ritornello.music.choir import VOICES
 from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
 
 REST = 0  # class of a silent cell; class k > 0 is the pitch lowest + k - 1
 BAR = 16  # steps
-NAMES = ("soprano", "alto", "tenor", "bass")
 
 
 class Config(Settings):
@@ -244,7 +244,7 @@ class Model(RollModel):
         if named and last > int(bars.max()) + 1:
             raise ConfigError(f"bars = {controls.bars}: the prompt has {int(bars.max()) + 1} bars; choose among them.")
         anew = ((bars >= first - 1) & (bars <= last - 1)) if named else torch.ones_like(bars, dtype=torch.bool)
-        kept = torch.tensor([name in controls.keep for name in NAMES[: self.tracks]], device=bars.device)
+        kept = torch.tensor([name in controls.keep for name in VOICES[: self.tracks]], device=bars.device)
         return anew[:, None] & ~kept[:, None]
 
     def _rewrite(self, cells: Classes, hidden: Mask, given: RollBatch, controls: Controls, noise: Noise) -> Classes:

@@ -30,7 +30,6 @@ from ritornello.models.players import (
     BARS,
     CHORDS,
     PAIRS,
-    RANGES,
     STEPS,
     VOICES,
     WINDOW,
@@ -41,10 +40,9 @@ from ritornello.models.players import (
     Sizes,
     differing,
 )
+from ritornello.music import choir
 from ritornello.representations.base import HELD, ONSET, SILENT, Roll
 from ritornello.sampling.noise import Noise
-
-NAMES = ("soprano", "alto", "tenor", "bass")
 
 
 class Config(Sizes):
@@ -191,7 +189,7 @@ class Model(RollModel):
         used = keys[..., :-1].detach().amax(2) > 0.5  # batch, voices, keys
         low = used.int().argmax(-1) + self.config.lowest
         high = self.config.keys - 1 - used.flip(-1).int().argmax(-1) + self.config.lowest
-        limits = torch.tensor(RANGES, device=keys.device)
+        limits = torch.tensor(choir.RANGES, device=keys.device)
         silent = ~used.any(-1)
         down = (limits[:, 0] - low).masked_fill(silent, -127).amax(1).clamp(min=KEYS[0])
         up = (limits[:, 1] - high).masked_fill(silent, 127).amin(1).clamp(max=KEYS[-1])
@@ -234,7 +232,7 @@ class Model(RollModel):
         best = wrong.view(rows, tries).argmin(1) + torch.arange(rows, device=wrong.device) * tries
         if controls.change is None:
             return Phrase(drafts.keys[best], drafts.onsets[best])
-        voice = NAMES.index(controls.voice) if controls.voice else None
+        voice = choir.VOICES.index(controls.voice) if controls.voice else None
         return self.mean.mean(
             latents[best].changed(controls.change, Latents.of(other[best], self.config.latent), voice)
         )

@@ -21,10 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ritornello.config import Config as Settings
+from ritornello.music.choir import RANGES
 
 BARS, STEPS, VOICES = 2, 16, 4  # of a phrase, of a bar
 WINDOW = BARS * STEPS
-RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))  # lowest and highest key of soprano, alto, tenor, bass
 CHORDS = ((0, 4, 7), (0, 3, 7), (0, 3, 6), (0, 4, 7, 10), (0, 3, 7, 10), (0, 4, 7, 11), (0, 3, 6, 10))
 PAIRS = tuple((a, b) for a in range(VOICES) for b in range(a + 1, VOICES))
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ritornello.errors import MusicError
+from ritornello.music import choir
 from ritornello.music.keys import Key, best_key
 from ritornello.music.score import Score
 from ritornello.representations.base import HELD, ONSET, SILENT, Roll, Tokens
@@ -30,7 +31,7 @@ from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 METRES = {"4/4": 16, "3/4": 12, "3/2": 24}  # steps of a bar
 ALIKE = {"2/2": "4/4", "2/4": "4/4"}  # written as
 ORDER = (0, 3, 1, 2)  # the voices (soprano, alto, tenor, bass) in the order in which a step is written
-RANGES = ((60, 81), (36, 66), (52, 74), (46, 69))  # lowest and highest pitch of each in Bach, in that order
+RANGES = tuple(choir.RANGES[voice] for voice in ORDER)
 LOW, HIGH = 34, 85  # pitches that there are tokens for: low <= pitch < high
 REST, HOLD = -1, -2  # in a grid of pitches
 

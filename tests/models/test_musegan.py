@@ -9,7 +9,8 @@ from ritornello.data.rolls import collate, transpose, unbatch
 from ritornello.evaluate.harmony import voices
 from ritornello.layers.counterpoint import faults
 from ritornello.models.musegan import Controls
-from ritornello.models.players import PAIRS, RANGES, VOICES, WINDOW, Latents, Phrase, differing
+from ritornello.models.players import PAIRS, VOICES, WINDOW, Latents, Phrase, differing
+from ritornello.music.choir import RANGES
 from ritornello.representations.base import HELD, ONSET
 from ritornello.sampling.noise import Noise
 from tests.families import make_model, make_rolls
