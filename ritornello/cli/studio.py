@@ -29,12 +29,13 @@ def main(
     with extra("studio"):
         from ritornello.studio.composer import shipped
         from ritornello.studio.routes import studio
-        from ritornello.studio.server import create_app, listen, serve
+        from ritornello.studio.server import create_app, link, listen, serve
     token = secrets.token_urlsafe(16) if host else None
     app = create_app(token=token, routers=[studio(run or shipped())])
-    socket = listen(host or "127.0.0.1", port)
-    link = f"http://{host or '127.0.0.1'}:{socket.getsockname()[1]}/" + (f"?token={token}" if token else "")
-    print(f"The studio is open: {link}\nCtrl-C closes it.", flush=True)
+    where = host or "127.0.0.1"
+    ear = listen(where, port)
+    address = link(where, ear, token)
+    print(f"The studio is open: {address}\nCtrl-C closes it.", flush=True)
     if browser:
-        webbrowser.open(link)
-    serve(app, socket)
+        webbrowser.open(address)
+    serve(app, ear)

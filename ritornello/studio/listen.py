@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from ritornello.evaluate.listening import CRITERIA, HIGHEST, LOWEST
 from ritornello.music.score import write_bytes
 from ritornello.studio.ballots import AlreadyCast, Ballots, Full, Mark, NotKept
 from ritornello.studio.listening import BALLOTS, CLIPS, ListeningTest
-from ritornello.studio.server import create_app
+from ritornello.studio.server import create_app, link, listen
 
 PREFIX = "/api/listen"
 PAGES = Path(__file__).parent / "listener"
@@ -205,22 +204,16 @@ def listening_app(folder: Path, token: str | None = None, most: int = MOST_LISTE
 def serve_test(folder: Path, host: str, port: int, most: int, say: Callable[[str], None]) -> None:
     """Serve a test until it is stopped; `say` gets the link for listeners once it can be opened.
 
-    Raises ListeningError: no test there, or the address cannot be served.
+    Raises ListeningError: no test there; ConfigError: the address cannot be served.
     """
     import uvicorn
 
     own = host in ("127.0.0.1", "localhost", "::1")
     token = None if own else _token(folder)
     app = listening_app(folder, token, most)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise ListeningError(f"{host}:{port} cannot be served: {error}; choose another --host or --port.") from None
-    name = _own_address() if host in ("0.0.0.0", "::") else host
-    address = f"[{name}]" if ":" in name else name
-    say(f"http://{address}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[listening])
+    ear = listen(host, port)
+    say(link(host, ear, token))
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[ear])
 
 
 def _token(folder: Path) -> str:
@@ -230,13 +223,3 @@ def _token(folder: Path) -> str:
         write_bytes(secrets.token_urlsafe(16).encode(), path)
         path.chmod(0o600)
     return path.read_text(encoding="utf-8").strip()
-
-
-def _own_address() -> str:
-    """The address by which others on this network reach this machine; no packet is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()

@@ -73,17 +73,29 @@ async def _tell(request: Request, error: Exception) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that hears this address. Raises ConfigError where that cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    ear = socket.socket(family, socket.SOCK_STREAM)
+    """A socket that takes visitors at this address from now on. Raises ConfigError where that cannot be had."""
     try:
-        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        ear.bind((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        ear.close()
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot listen at {host}, port {port}: {reason}; choose another --port.") from None
-    return ear
+        raise ConfigError(f"{host} {port} cannot be served: {reason}; choose another --host or --port.") from None
+
+
+def link(host: str, ear: socket.socket, token: str | None) -> str:
+    """What visitors open."""
+    name = _own_address() if host in ("0.0.0.0", "::") else host
+    address = f"[{name}]" if ":" in name else name
+    return f"http://{address}:{ear.getsockname()[1]}/" + (f"?token={token}" if token else "")
+
+
+def _own_address() -> str:
+    """The address by which others on this network reach this machine; no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def serve(app: FastAPI, ear: socket.socket) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 
-from ritornello.errors import MusicError
-from ritornello.studio.server import MOST_BYTES, create_app
+from ritornello.errors import ConfigError, MusicError
+from ritornello.studio.server import MOST_BYTES, create_app, link, listen
 from tests.studio.fakes import in_a_thread
 
 LOCAL = "http://127.0.0.1:8000"
@@ -121,3 +123,16 @@ def test_errors_are_one_sentence():
 )
 def test_no_path_leads_out_of_the_folder(path: str):
     assert client().get(path).status_code in (404, 405)
+
+
+def test_who_opens_the_link_is_not_refused_though_nobody_answers_yet():
+    with listen("127.0.0.1", 0) as ear, socket.create_connection(ear.getsockname(), timeout=5):
+        assert link("127.0.0.1", ear, None) == f"http://127.0.0.1:{ear.getsockname()[1]}/"
+        assert link("::1", ear, "secret").startswith("http://[::1]:")
+        for everywhere in ("0.0.0.0", "::"):  # which no browser could open
+            assert everywhere not in link(everywhere, ear, "secret").removeprefix("http://")
+
+
+def test_a_port_that_is_taken_is_one_sentence():
+    with listen("127.0.0.1", 0) as ear, pytest.raises(ConfigError, match="cannot be served: Address already in use"):
+        listen("127.0.0.1", ear.getsockname()[1])
