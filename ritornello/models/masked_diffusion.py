@@ -184,8 +184,10 @@ class Model(RollModel):
         scattered = (order < count).view(shape)
         count = torch.randint(1, steps + 1, (rows, 1), device=device)
         whole = (torch.rand(rows, steps, device=device).argsort(1).argsort(1) < count)[:, None]
-        # In a quarter of the hidden steps some voices are shown: that is how a step is filled voice by voice
-        shown = (torch.rand(rows, 1, steps, device=device) < 0.25) & (torch.rand(shape, device=device) < 0.5)
+        # In a share of the hidden steps, from none to all, some voices are shown: so a step is filled voice by voice
+        some = torch.rand(rows, 1, steps, device=device) < torch.rand(rows, 1, 1, device=device)
+        known = torch.randint(1, max(voices, 2), (rows, 1, steps), device=device)
+        shown = some & (torch.rand(shape, device=device).argsort(1).argsort(1) < known)
         whole = whole & ~shown
         silenced = torch.rand(rows, voices, 1, device=device) < 0.6
         config = self.config

@@ -94,10 +94,20 @@ def test_every_number_of_cells_is_hidden_as_often():
     assert hidden.min() == 1
     assert hidden.max() == 64
     assert hidden.float().mean().item() == pytest.approx(32.5, abs=1)
-    # Whole steps are hidden together, most of them
+
+
+def test_steps_are_hidden_whole_or_but_for_some_voices():
     model = Model(Config(whole_steps=1.0, whole_voices=0.0), 4)
-    steps = model.hide(torch.Size((500, 4, 16)), torch.device("cpu")).sum(1)
-    assert ((steps == 4) | (steps == 0)).float().mean() > 0.8
+    torch.manual_seed(0)
+    voices = model.hide(torch.Size((4000, 4, 16)), torch.device("cpu")).sum(1)  # how many are hidden of every step
+    some = voices > 0
+    assert some.float().mean() == pytest.approx(8.5 / 16, abs=0.02)
+    for hidden in (1, 2, 3):  # in half of the hidden steps one to three voices, each number as often
+        assert (voices == hidden).sum() / some.sum() == pytest.approx(1 / 6, abs=0.02)
+    whole = (voices == 4).sum(1) / some.sum(1)  # of a window: from none to all
+    assert [(whole < 0.25).float().mean().item(), (whole > 0.75).float().mean().item()] == pytest.approx(
+        [0.25] * 2, abs=0.08
+    )
 
 
 def test_classes_come_back_as_a_roll(model: Model):

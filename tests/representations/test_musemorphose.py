@@ -18,7 +18,7 @@ from ritornello.music.score import Score, read
 from ritornello.representations import build
 from ritornello.representations.grid import all_metres, beats, lay
 from ritornello.representations.remi import transposable, transpose
-from tests.representations.test_remi import make_score, make_tokens, names_of, scores
+from tests.representations.drawn import make_score, make_tokens, names_of, scores
 from tests.songs import make_song
 
 PIANO = build("musemorphose")
