@@ -76,6 +76,17 @@ def make_model(variant: str, seed: int = 0, **changed: Any) -> Any:
     return model_class(module.Config.from_dict({**VARIANTS[variant], **changed}), vocabulary)
 
 
+def make_used(variant: str) -> Any:
+    """A model whose weights have left where they begin: a one or a zero may not hide what is left out."""
+    model = make_model(variant).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    return model
+
+
 def representation_of(variant: str) -> str:
     return (ROLLS.get(variant) or STRICT.get(variant) or ("museformer",))[0]
 

@@ -23,6 +23,7 @@ from tests.families import (
     make_config,
     make_model,
     make_rolls,
+    make_used,
     representation_of,
 )
 
@@ -121,7 +122,7 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_cached_equals_uncached(variant: str, writing: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ritornello.layers.cache.ROOM", 16)  # so that it must grow, as in a long song
-    model = make_model(variant).eval()
+    model = make_used(variant)
     model.writing = writing
     batch = tokens_for(variant)
     batch = replace(batch, lengths=torch.tensor([60, 60]), ids=batch.ids.clamp(min=1)[:, :60])
@@ -138,7 +139,7 @@ def test_cached_equals_uncached(variant: str, writing: str, monkeypatch: pytest.
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_prefill_equals_advancing(variant: str, writing: str):
     """Prompts of unequal length are read at once, then continued."""
-    model = make_model(variant).eval()
+    model = make_used(variant)
     model.writing = writing
     batch = tokens_for(variant, (60, 60))
     with torch.no_grad():
@@ -163,7 +164,7 @@ def _column(batch, places: list[int]) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_padding_changes_nothing(variant: str):
-    model = make_model(variant).eval()
+    model = make_used(variant)
     batch = tokens_for(variant)
     alone = replace(batch, **{f: getattr(batch, f)[1:, :60] for f in ("ids", "bars", "positions", "countdown")})
     alone = replace(alone, lengths=torch.tensor([60]))
