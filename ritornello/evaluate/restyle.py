@@ -2,8 +2,9 @@
 section V; see `control` for what each is).
 
 Of every piece an excerpt of so many bars is played again several times. Each time, one shift for rhythm and one for
-polyphony, drawn evenly from -3 to 3, is added to the class of every bar, within 0 to 7. `evaluate_restyle` returns
-plain JSON, a row for each length:
+polyphony, drawn evenly from -3 to 3, is added to the class of every bar, within 0 to 7. Results two by two ask the same
+of rhythm and the opposite of polyphony, so that what is asked of the one says little about the other.
+`evaluate_restyle` returns plain JSON, a row for each length:
 
     {"8": {pieces, results, bars,             how much was played
            as_many_bars                       share of results with exactly as many bars as their source
@@ -37,6 +38,7 @@ from ritornello.representations.base import Representation, Tokens
 
 LENGTHS = (8, 16, 32, 64, 96)  # bars, as in the supplement's figure 7
 SHIFT = 3
+SIGNS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
 TRIES = 20  # excerpts of a piece that are looked at
 RESAMPLES = 200
 
@@ -123,8 +125,7 @@ def _play_again(
     wishes = []
     for source in sources:
         own = class_of(source.attributes, bounds)
-        shifts = rng.integers(-SHIFT, SHIFT + 1, (variants, 1, 2))
-        wishes += list(np.clip(own + shifts, 0, bounds.shape[1]))
+        wishes += list(np.clip(own + shifts(variants, rng)[:, None], 0, bounds.shape[1]))
     results = play([source for source in sources for _ in range(variants)], wishes, seed)
     for k, source in enumerate(sources):
         mine = slice(k * variants, (k + 1) * variants)
@@ -141,6 +142,12 @@ def _play_again(
             [int(result.bars[-1]) + 1 == length for result in results[mine]],
             {"fidelity": fidelity(before, after), "diversity": diversity(after)},
         )
+
+
+def shifts(count: int, rng: np.random.Generator) -> Ints:
+    """[count, 2], each from -3 to 3 and as often as any other, in fours that differ by their signs alone."""
+    drawn = rng.integers(-SHIFT, SHIFT + 1, (-(-count // len(SIGNS)), 1, 2))
+    return (drawn * SIGNS).reshape(-1, 2)[:count]
 
 
 def _padded(attributes: NDArray[np.int16] | None, length: int) -> Floats:

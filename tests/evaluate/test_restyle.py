@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ritornello.evaluate.restyle import class_of, evaluate_restyle, excerpt, markdown, perplexity
+from ritornello.evaluate.restyle import class_of, evaluate_restyle, excerpt, markdown, perplexity, shifts
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from tests.songs import make_song
@@ -118,6 +118,17 @@ class Even:
 
     def token_nats(self, batch):
         return torch.full(batch.ids.shape, float(np.log(50)))
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_what_is_asked_of_one_attribute_says_nothing_of_the_other(count: int):
+    rng = np.random.default_rng(0)
+    songs = np.stack([shifts(count, rng) for _ in range(700)])
+    assert (songs.prod(-1).sum(-1) == 0).all()  # in every song
+    for attribute in range(2):
+        _, often = np.unique(songs[..., attribute], return_counts=True)
+        assert often == pytest.approx([100 * count] * 7, rel=0.25)
+    assert shifts(3, rng).shape == (3, 2)
 
 
 def test_fluency_is_perplexity():
