@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 def main(
     what: Positional[Literal["table1"]],
     /,
-    scale: Literal["tiny", "small", "paper"] = "tiny",
+    scale: Literal["tiny", "synthetic", "small", "paper"] = "tiny",
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None,
     tokens: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     rows: Annotated[str | None, arg(metavar="A,B,...")] = None,
@@ -25,9 +25,10 @@ def main(
 
     Args:
         what: table1, with Figures 3 and 4.
-        scale: tiny (a minute, on songs made here: tries the machinery only), small (hours, two cores) or paper (a GPU).
+        scale: on songs made here, tiny (a minute, tries the machinery) or synthetic (an hour or two: who finds what
+            comes back); small (hours, two cores) or paper (a GPU).
         out: where to (by default reproduced/ and the scale).
-        tokens: songs as `ritornello prepare` left them; tiny makes its own.
+        tokens: songs as `ritornello prepare` left them; tiny and synthetic make their own.
         rows: which rows, between commas; by default all.
         seeds: how many trainings of each row.
         set: change one setting of the scale, such as train.steps=200 or model.width=128; may be given several times.

@@ -85,6 +85,22 @@ SCALES = {
         ),
         synthetic=120, held_out=4, counted=100, songs=2, bars=42, batch=2, human=20, lengths=(512, 1024),
     ),
+    # An hour or two of one core, on songs made here, in which passages come back note for note up to 32 bars later: who
+    # finds them? All rows see about as many single tokens, 512: Museformer's eight bars are of 58 each.
+    "synthetic": Scale(
+        model={"layers": 2, "width": 128, "heads": 4, "feedforward": 512, "dropout": 0.0, "carry": 2},
+        families={
+            "music_transformer": {**_INPUT, "chunk": 512},
+            "transformer_xl": {**_INPUT, "segment": 256},
+            "longformer": {**_INPUT, "window": 512},
+        },
+        train=TrainConfig(
+            optimizer="muon", lr=5e-3, betas=(0.9, 0.95), eps=1e-8, schedule="trapezoid", warmup=40, cooldown=300,
+            steps=900, stages=((0, 2560, 2560),), log_every=20, save_every=100, validate_every=300,
+        ),
+        synthetic=1500, held_out=24, counted=300, songs=8, bars=64, batch=8, human=200,
+        lengths=(1024, 2048, 4096, 8192),
+    ),
     # Some hours on two cores.
     "small": Scale(
         model={"layers": 4, "width": 256, "heads": 4, "feedforward": 1024, "dropout": 0.0, "carry": 2},
