@@ -75,7 +75,7 @@ class Controls(Wishes):
     temperature: float = Field(0.9, gt=0, le=2)
     """Below 1 surer, above 1 bolder."""
     polish: int = Field(24, ge=0, le=1024)
-    """Rounds at the end in which cells that make parallel fifths or octaves are written again, if there are any."""
+    """Rounds at the end in which notes that make parallel fifths or octaves get another pitch, if there are any."""
 
     @field_validator("bars")
     @classmethod
@@ -229,11 +229,7 @@ class Model(RollModel):
             if round % 8 == 7:
                 yield self._batch(cells, free, given)
         for _ in range(controls.polish):
-            wrong = parallels(cells) & free
-            wrong &= noise.uniform(*cells.shape[1:]) < 0.8  # so that it does not run in circles
-            cells = torch.where(
-                wrong.flatten(1).any(1)[:, None, None], self._rewrite(cells, wrong, given, controls, noise), cells
-            )
+            cells = self._polish(cells, free, given, controls, noise)
         yield self._batch(cells, free, given)
 
     def _free(self, controls: Controls, given: RollBatch) -> Mask:
@@ -256,6 +252,25 @@ class Model(RollModel):
         logits[..., REST] = -torch.inf
         drawn = (logits.softmax(-1).cumsum(-1) < noise.uniform(*cells.shape[1:])[..., None]).sum(-1)
         return torch.where(hidden, drawn.clamp(max=self.classes - 1), cells)
+
+    def _polish(self, cells: Classes, free: Mask, given: RollBatch, controls: Controls, noise: Noise) -> Classes:
+        """Another pitch for half of the notes that make parallels, where that leaves fewer: drawn from the product of
+        what the network says of a note's steps, in view of all others. Notes that are kept in part stay."""
+        wrong = parallels(cells)
+        if not (wrong & free).any():
+            return cells
+        note = F.pad((cells[..., 1:] != cells[..., :-1]).long().cumsum(-1), (1, 0))
+        within, stays = (torch.zeros_like(note).scatter_add_(2, note, x.long()) > 0 for x in (wrong, ~free))
+        coin, thrown = noise.uniform(*cells.shape[1:]), noise.uniform(*cells.shape[1:])
+        chosen = (within & ~stays & (coin < 0.5)).gather(2, note)
+        logits = self.logits(cells, chosen, beats(given).expand(len(cells), -1)).float() / controls.temperature
+        logits[..., REST] = -torch.inf
+        logits.scatter_(3, cells[..., None], -torch.inf)
+        nats = torch.zeros_like(logits).scatter_add_(2, note[..., None].expand_as(logits), logits.log_softmax(-1))
+        drawn = (nats.softmax(-1).cumsum(-1) < thrown[..., None]).sum(-1).clamp(max=self.classes - 1)
+        other = torch.where(chosen, drawn.gather(2, note), cells)
+        better = parallels(other).sum((1, 2)) < wrong.sum((1, 2))
+        return torch.where(better[:, None, None], other, cells)
 
     def _batch(self, cells: Classes, free: Mask, given: RollBatch) -> RollBatch:
         """Classes → a roll: equal neighbours are one note; what was not free is as it was given."""

@@ -10,6 +10,7 @@ import torch
 from ritornello.cli import main
 from ritornello.data.rolls import beats, collate
 from ritornello.errors import ConfigError
+from ritornello.layers.counterpoint import parallels
 from ritornello.models.masked_diffusion import REST, Config, Controls, Model
 from ritornello.music.score import read, write
 from ritornello.representations import build
@@ -44,6 +45,25 @@ def test_a_kept_voice_stays_and_the_others_are_new(model: Model):
     assert (last.cells[:, 0] == given[0]).all()
     for voice in (1, 2, 3):
         assert (last.cells[:, voice] != given[voice]).any()
+
+
+def test_polish_gives_whole_notes_another_pitch_until_no_parallels_are_left(model: Model):
+    given = collate([make_roll(0, 4), make_roll(1, 4)])  # chords that move in parallel throughout
+    first = model.hear(given)
+    free = torch.ones_like(first, dtype=torch.bool)
+    free[:, 0] = False  # a tune that is kept
+    free[:, 3, 5] = False  # and one step of a note in the bass
+    assert parallels(first).sum() > 100
+    noise, cells, counts = Noise([1, 2]), first, [int(parallels(first).sum())]
+    with torch.no_grad():
+        for _ in range(100):
+            cells = model._polish(cells, free, given, Controls(), noise)
+            counts.append(int(parallels(cells).sum()))
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < counts[0] / 10
+    assert (cells[:, 0] == first[:, 0]).all()
+    assert (cells[:, 3, 4:8] == first[:, 3, 4:8]).all()
+    assert (cells.unflatten(-1, (-1, 4)) == cells[..., ::4, None]).all()  # still quarters
 
 
 def test_bars_outside_the_gap_stay(model: Model):
