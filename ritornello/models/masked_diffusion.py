@@ -72,7 +72,7 @@ class Controls(Wishes):
     """Voices of the prompt to keep throughout: `--keep soprano` harmonises a tune."""
     rounds: int = Field(96, ge=1, le=4096)
     """How often a share of the cells is hidden and written again."""
-    temperature: float = Field(0.9, gt=0, le=2)
+    temperature: float = Field(0.75, gt=0, le=2)
     """Below 1 surer, above 1 bolder."""
     polish: int = Field(24, ge=0, le=1024)
     """Rounds at the end in which notes that make parallel fifths or octaves get another pitch, if there are any."""
