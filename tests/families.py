@@ -79,11 +79,10 @@ def make_model(variant: str, seed: int = 0, **changed: Any) -> Any:
 def make_used(variant: str) -> Any:
     """A model whose weights have left where they begin: a one or a zero may not hide what is left out."""
     model = make_model(variant).eval()
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(
-                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-            )
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
 
 

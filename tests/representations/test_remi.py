@@ -17,16 +17,7 @@ from ritornello.music.score import Score, read
 from ritornello.representations import build
 from ritornello.representations.grid import lay
 from ritornello.representations.remi import CONFIGS
-from tests.representations.drawn import (
-    GENERAL,
-    PAPER,
-    SIX,
-    make_score,
-    make_tokens,
-    names_of,
-    scores,
-    sequences,
-)
+from tests.representations.drawn import GENERAL, PAPER, SIX, make_score, make_tokens, names_of, scores, sequences
 from tests.songs import make_song
 
 # ---- by hand ---------------------------------------------------------------------------------------------------------
