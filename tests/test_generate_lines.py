@@ -74,4 +74,4 @@ def test_a_page_is_told_the_familys_temperature():
         name: describe(name)[0]["schema"]["properties"]["temperature"]["default"]
         for name in ("chorale_transformer", "melody_transformer", "masked_diffusion")
     }
-    assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.9}
+    assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.75}
