@@ -157,6 +157,27 @@ def test_prefill_equals_advancing(variant: str, writing: str):
             torch.testing.assert_close(logits[row], expected[row, place], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("writing", ["plain", "float32"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_row_that_is_kept_twice_goes_on_by_itself(variant: str, writing: str):
+    """Its copies hear different tokens from then on, and neither hears the other's."""
+    model = make_used(variant)
+    model.writing = writing
+    batch = tokens_for(variant, (60, 60))
+    order, start = [1, 0, 1], 31
+    cache = model.cache(2)
+    model.prefill(replace(batch, lengths=torch.tensor([start, start])), cache)
+    cache.keep(order)
+    after = replace(batch, **{f: getattr(batch, f)[order] for f in PLACED}, lengths=torch.tensor([60, 60, 60]))
+    after.ids[2, start:] = after.ids[1, start:]
+    assert (after.ids[2] != after.ids[0]).any()
+    with torch.no_grad():
+        expected = model(after)
+    for t in range(start, 60):
+        logits = model.advance(Token(*_column(after, [t, t, t])), cache)
+        torch.testing.assert_close(logits, expected[:, t], atol=1e-4, rtol=1e-4)
+
+
 def _column(batch, places: list[int]) -> list[torch.Tensor]:
     fields = (batch.ids, batch.bars, batch.positions, batch.countdown)
     return [torch.stack([field[row, place] for row, place in enumerate(places)]) for field in fields]

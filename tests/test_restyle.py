@@ -136,6 +136,15 @@ def test_the_classes_are_steered(player: Player, tmp_path: Path):
     assert (calm.reached[:, 0] <= 1).mean() > 0.7
 
 
+def test_the_best_of_several_candidates_obeys_better(player: Player, tmp_path: Path):
+    path = saved(tmp_path, make_piano(2, 10))
+    missed = []
+    for candidates in (1, 6):
+        songs = player.restyles(path, rhythm="+2/-2", insist=0, candidates=candidates)
+        missed.append(np.mean([abs(song.reached - song.asked).mean() for song in songs]))
+    assert missed[1] < missed[0] - 0.2
+
+
 def test_same_seed_same_song_alone_or_in_company(player: Player, tmp_path: Path):
     path = saved(tmp_path, make_piano(2, 5))
     together = player.restyles(path, rhythm="+1", count=3, seed=5, variety=0.5)

@@ -52,8 +52,10 @@ def main(
     bars: Annotated[str | None, arg(metavar="N|N,N,...")] = None,
     variants: Annotated[int, arg(metavar="N")] = 4,
     fluency: Annotated[str | None, arg(metavar="NAME|FOLDER")] = None,
+    temperature: float | None = None,
     guidance: float | None = None,
     insist: float | None = None,
+    candidates: int | None = None,
     batch: Annotated[int, arg(metavar="N")] = 10,
     yardsticks: FlagCreatePairsOff[bool] = False,
     representation: Annotated[str | None, arg(metavar="NAME")] = None,
@@ -88,8 +90,7 @@ def main(
             several, by default 8,16,32,64,96.
         variants: of restyling: how often each held-out piece is played again.
         fluency: of restyling: another language model of the same representation, for the perplexity of what is played.
-        guidance: of restyling, as in `ritornello restyle`.
-        insist: of restyling, as in `ritornello restyle`.
+        temperature, guidance, insist, candidates: of restyling, as in `ritornello restyle`.
         batch: songs that are written at once.
         yardsticks: measure an n-gram, and one that copies from the song, beside the run.
         representation: of --files: hold both sides as this representation does (museformer: six instruments).
@@ -124,15 +125,14 @@ def main(
         return
     lengths = _lengths(bars)
     if task == "restyle":
-        wishes = {name: value for name, value in (("guidance", guidance), ("insist", insist)) if value is not None}
+        asked = {"temperature": temperature, "guidance": guidance, "insist": insist, "candidates": candidates}
+        manner = Manner(seed=seed, **{name: value for name, value in asked.items() if value is not None})
         player = load(run or "musemorphose", device)
         folder = tokens or prepared(corpus or "pop909_cl", player.run.representation.name)
         judge = None if fluency is None else load(fluency, device)
         test = TokenDataset(folder, "test")
         pieces = [test[i] for i in spread(len(test), held_out)]
-        found = _restyled(
-            player, pieces, lengths or LENGTHS, variants, batch, judge, Manner(seed=seed, **wishes), device
-        )
+        found = _restyled(player, pieces, lengths or LENGTHS, variants, batch, judge, manner, device)
         _print(found, json, md, restyle_markdown, restyle_tables)
         return
     if len(lengths) > 1:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Self
 
 from ritornello.layers.barwise import BarPlan
 from ritornello.layers.step import Step, shortened
@@ -16,6 +18,18 @@ from ritornello.layers.step import Step, shortened
 ROOM = 1024  # sources that there is room for at first; a multiple of sixteen, which the compiled step reads at once
 Kept = tuple[Tensor, Tensor]
 """Keys and values as they are kept, [layers, 2, heads, tokens, size], and the scale of each, [..., tokens, 1]."""
+
+
+class Copied(Protocol):
+    def copy(self) -> Self: ...
+
+
+Songs = TypeVar("Songs", bound=Copied)
+
+
+def gone_on_with(songs: Sequence[Songs], rows: list[int]) -> list[Songs]:
+    """songs[row] of every row; a copy where a row comes again, since each changes by itself from now on."""
+    return [songs[row].copy() if row in rows[:i] else songs[row] for i, row in enumerate(rows)]
 
 
 class BarWindow:
@@ -35,6 +49,12 @@ class BarWindow:
         self.offsets = offsets  # () where no earlier bar is seen whole
         self.whole: dict[int, Kept] = {}  # by bar
         self.summary: dict[int, Kept] = {}
+
+    def copy(self) -> BarWindow:
+        other = copy(self)
+        other.sources, other.scales = self.sources.clone(), self.scales.clone()
+        other.whole, other.summary = dict(self.whole), dict(self.summary)
+        return other
 
     def own_bar(self) -> Float[Tensor, "layers 2 heads tokens size"]:
         """Keys and values of the tokens of the current bar."""
@@ -147,5 +167,16 @@ class BarCache:
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order: songs that have ended cost nothing more."""
-        self.songs = [self.songs[row] for row in rows]
+        self.songs = gone_on_with(self.songs, rows)
         self.carried = self.carried.keep(rows)
+
+    def part(self, rows: list[int]) -> Self:
+        """These rows as a cache of their own. Only one of the two may go on with them."""
+        other = copy(self)
+        other.keep(rows)
+        return other
+
+    def join(self, other: Self) -> None:
+        """The other's rows behind one's own."""
+        self.songs = [*self.songs, *other.songs]
+        self.carried = self.carried.join(other.carried)

@@ -9,6 +9,7 @@ notes are: a tune is then known again when it is played otherwise. A guess depen
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,12 @@ class Memory:
             if (found := self._behind[level - 1].get(self._keys[level - 1])) is not None:
                 return found, level
         return 0, 0
+
+    def copy(self) -> Memory:
+        other = copy(self)
+        other._hashes = [list(hashes) for hashes in self._hashes]
+        other._behind = [dict(behind) for behind in self._behind]
+        return other
 
     def _look_at(self, id: int) -> None:
         hash = id

@@ -20,6 +20,7 @@ from ritornello.config import Config
 from ritornello.data.batch import TokenBatch
 from ritornello.data.rolls import RollBatch
 from ritornello.layers import step
+from ritornello.layers.cache import gone_on_with
 from ritornello.layers.recall import LENGTHS, Memory, recall
 from ritornello.layers.step import Precision, Step
 from ritornello.layers.transformer import PreNormBlock
@@ -163,7 +164,12 @@ class Carried:
     def keep(self, rows: list[int]) -> Carried:
         """Of these rows only, in this order."""
         last = {name: value[rows] for name, value in self.last.items()}
-        return Carried(last, [[way[row] for row in rows] for way in self.memories])
+        return Carried(last, [gone_on_with(way, rows) for way in self.memories])
+
+    def join(self, other: Carried) -> Carried:
+        """The other's rows behind these."""
+        last = {name: torch.cat([value, other.last[name]]) for name, value in self.last.items()}
+        return Carried(last, [[*own, *others] for own, others in zip(self.memories, other.memories, strict=True)])
 
 
 class Recalled(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +26,25 @@ class DirectedCache:
 
     inner: Cache
     classes: Int[Tensor, "rows bars 2"]
+    copies: int
 
     def keep(self, rows: list[int]) -> None:
-        count = len(self.classes)
-        copies = len(self.inner.counters) // count
-        self.inner.keep([copy * count + row for copy in range(copies) for row in rows])
+        self.inner.keep(self._inside(rows))
         self.classes = self.classes[rows]
+
+    def part(self, rows: list[int]) -> DirectedCache:
+        return DirectedCache(self.inner.part(self._inside(rows)), self.classes[rows], self.copies)
+
+    def join(self, other: DirectedCache) -> None:
+        own, others = len(self.classes), len(other.classes)
+        self.inner.join(other.inner)
+        ends = np.cumsum([0, *[own] * self.copies, *[others] * self.copies]).tolist()
+        blocks = [list(range(i, j)) for i, j in pairwise(ends)]  # each cache's copies one after another
+        self.inner.keep([row for copy in range(self.copies) for row in blocks[copy] + blocks[self.copies + copy]])
+        self.classes = torch.cat([self.classes, other.classes])
+
+    def _inside(self, rows: list[int]) -> list[int]:
+        return [copy * len(self.classes) + row for copy in range(self.copies) for row in rows]
 
 
 class Directed:
@@ -58,7 +72,7 @@ class Directed:
         assert rows == len(self.latents), "a row of latents for every song"
         cache = self.model.cache(rows * self._copies)
         self.model.direct(cache, self._copied(self.latents), self._copied(self.classes, -1))
-        return DirectedCache(cache, self.classes)
+        return DirectedCache(cache, self.classes, self._copies)
 
     def prefill(self, batch: TokenBatch, cache: DirectedCache) -> Float[Tensor, "rows vocabulary"]:
         batch = replace(batch, **{f.name: self._copied(getattr(batch, f.name)) for f in fields(TokenBatch)})

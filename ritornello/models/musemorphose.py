@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from ritornello.data.batch import TokenBatch, collate
 from ritornello.layers.barwise import BarPlan, aggregate
-from ritornello.layers.cache import BarCache, BarWindow
+from ritornello.layers.cache import BarCache, BarWindow, gone_on_with
 from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
 from ritornello.layers.positions import rotary_angles, rotate
 from ritornello.layers.segments import Segments, attend_within
@@ -102,7 +103,12 @@ class Cache(BarCache):
     def keep(self, rows: list[int]) -> None:
         super().keep(rows)
         self.told = self.told[rows]
-        self.counters = [self.counters[row] for row in rows]
+        self.counters = gone_on_with(self.counters, rows)
+
+    def join(self, other: Self) -> None:
+        super().join(other)
+        self.told = torch.cat([self.told, other.told])
+        self.counters = [*self.counters, *other.counters]
 
 
 class MuseMorphose(DecoderLM):

@@ -15,8 +15,10 @@ from ritornello.models.directed import Directed
 from ritornello.models.musemorphose import MuseMorphose
 from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS
+from ritornello.restyle.judge import Judge
 from ritornello.restyle.wishes import Ints, Manner
 from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.candidates import Candidates
 from ritornello.sampling.logits import Processor, seeded, temperature, top_k, top_p
 from ritornello.sampling.script import ScriptedGrammar, Settled
 
@@ -42,7 +44,8 @@ def play(
 ) -> Iterator[tuple[list[Tokens], int]]:
     """Play every part, all in one batch: the songs so far (complete bars only) and how many bars every one has.
 
-    Part i is drawn from the seed `manner.seed` + i. All parts must have equally many bars.
+    Part i is drawn from the seed `manner.seed` + i, and from others made of it for its second candidate and the next.
+    All parts must have equally many bars.
 
     Raises: ValueError where they have not.
     """
@@ -50,25 +53,32 @@ def play(
     opening = Tokens(
         np.array([BOS], np.int16), np.zeros(1, np.int32), np.zeros(1, np.int16), np.zeros((1, 0), np.int16)
     )
-    prompt = collate([opening] * len(parts)).to(device)
-    script = [_script(part) for part in parts]
+    count = manner.candidates
+    prompt = collate([opening] * len(parts) * count).to(device)
+    script = [settled for part in parts for settled in [_script(part)] * count]
     most = max(max(3 * len(part.source), TOKENS_A_BAR * (int(part.source.bars[-1]) + 1)) for part in parts)
     grammar = ScriptedGrammar(representation.vocabulary, script, max_tokens=most)
     processors: list[Processor] = [temperature(manner.temperature)]
     processors += [top_k(manner.top_k)] if manner.top_k else []
     processors += [top_p(manner.top_p)] if manner.top_p < 1 else []
     seeds = range(manner.seed, manner.seed + len(parts))
+    drawn_from = [_seed_of(seed, k) for seed in seeds for k in range(count)]
+    classes = np.stack([part.classes for part in parts])
+    judge = Judge(model, [part.source for part in parts], classes)
+    candidates = Candidates(len(parts), count, judge) if count > 1 else None
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         latents = torch.stack([_latents(model, part, manner, seed) for part, seed in zip(parts, seeds, strict=True)])
-        classes = torch.from_numpy(np.stack([part.classes for part in parts])).to(device)
-        player = Directed(model, latents, classes, manner.guidance, manner.insist)
-        for draft in autoregress(player, prompt, grammar, processors, seeded(seeds)):
-            rows = unbatch(TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths))
+        latents = latents.repeat_interleave(count, 0)
+        asked = torch.from_numpy(classes).to(device).repeat_interleave(count, 0)
+        player = Directed(model, latents, asked, manner.guidance, manner.insist)
+        for draft in autoregress(player, prompt, grammar, processors, seeded(drawn_from), candidates):
+            fields = (draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
+            rows = unbatch(TokenBatch(*(each[::count] for each in fields)))
             songs = [replace(row, meta={**part.source.meta}) for row, part in zip(rows, parts, strict=True)]
-            complete = (song if song.ids[-1] == EOS else _complete(song) for song in songs)
+            complete = (_complete(song, draft.complete) for song in songs)
             yield [_without_echoes(representation, song) for song in complete], draft.complete
     finally:
         model.train(training)
@@ -79,6 +89,11 @@ def finish(drafts: Iterator[tuple[list[Tokens], int]]) -> list[Tokens]:
     """The songs of the last draft."""
     *_, (songs, _) = drafts
     return songs
+
+
+def _seed_of(seed: int, candidate: int) -> int:
+    """The first candidate of a song is drawn from the song's own seed, the others from numbers made of it."""
+    return int(np.random.SeedSequence([seed, candidate]).generate_state(1)[0]) if candidate else seed
 
 
 def _script(part: Part) -> list[Settled]:
@@ -105,9 +120,9 @@ def _latents(model: MuseMorphose, part: Part, manner: Manner, seed: int) -> torc
     return mean + manner.variety * deviation * noise.to(mean.device)
 
 
-def _complete(song: Tokens) -> Tokens:
-    """An unfinished song without the bar that is being written."""
-    length = int(np.searchsorted(song.bars, song.bars[-1]))
+def _complete(song: Tokens, bars: int) -> Tokens:
+    """The first `bars` bars of a song: those behind them are being written, and may yet be chosen otherwise."""
+    length = int(np.searchsorted(song.bars, bars))
     parts = {name: getattr(song, name)[:length] for name in ("ids", "bars", "positions")}
     return replace(song, **parts)
 

@@ -36,6 +36,9 @@ class Manner(Config):
     """How strongly the classes steer; 1 is what was learned, more takes twice the time."""
     insist: float = Field(3.0, ge=0, le=100)
     """Nats that a note loses where it would leave the class that is asked for; 0 leaves it all to the model."""
+    candidates: int = Field(4, ge=1, le=16)
+    """How many candidates of every bar are written: the one is kept that meets the classes best, and among these the
+    one most like the source."""
 
 
 class Restyle(Manner):

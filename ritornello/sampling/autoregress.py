@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ritornello.errors import RitornelloError
 from ritornello.representations.vocabulary import EOS
+from ritornello.sampling.candidates import Candidates
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Dice, Processor, pick
 
@@ -45,7 +46,7 @@ class Cache(Protocol):
     """What a model remembers of the songs that it writes."""
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows only, in this order."""
+        """Go on with these rows only, in this order; one that comes twice becomes two, which go on by themselves."""
         ...
 
 
@@ -81,6 +82,7 @@ def autoregress(
     grammar: Grammar,
     processors: Sequence[Processor],
     generators: Sequence[torch.Generator],
+    candidates: Candidates | None = None,
 ) -> Iterator[Draft]:
     """Continue every row of `prompt` token by token until EOS; close the iterator to stop earlier.
 
@@ -88,16 +90,18 @@ def autoregress(
     grammar:     a fresh one with as many rows; it bounds bars and tokens.
     processors:  applied in turn to the logits that the grammar allows.
     generators:  one for each row, on the CPU: a row's song depends on its own alone.
+    candidates:  where several rows are one song, of which the best goes on after every bar; the model's cache must then
+                 be one that can be divided.
 
     Yields a draft whenever every unfinished song has completed another bar, and at the end.
     Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come; RitornelloError, if
     the model predicts NaN.
     """
     device = prompt.ids.device
-    page = _Page(prompt, grammar)
+    page = Page(prompt, grammar)
     dice = Dice(generators)
     rows = np.arange(grammar.rows)  # the songs that are still being written
-    cache = model.cache(grammar.rows)
+    cache: Any = model.cache(grammar.rows)
     logits = model.prefill(prompt, cache)
     shown = page.complete
     while True:
@@ -108,6 +112,8 @@ def autoregress(
             logits = process(logits)
         ids = pick(logits, dice.throw(device)[rows])
         place = page.write(rows, ids.cpu().numpy())
+        if candidates:
+            rows, ids, place, cache = candidates.choose(page, (rows, ids, place, cache))
         running = np.flatnonzero(~grammar.done[rows])
         if not len(running):
             break
@@ -132,7 +138,7 @@ def _closing(logits: Tensor, legal: np.ndarray, bar: int) -> Float[Tensor, "rows
     return logits.index_copy(1, torch.tensor([EOS], device=logits.device), end[:, None])
 
 
-class _Page:
+class Page:
     """The tokens written so far: ids, bars, positions and countdown in one array with room for the longest song."""
 
     def __init__(self, prompt: Prompt, grammar: Grammar) -> None:
@@ -155,6 +161,11 @@ class _Page:
         self.tokens[0, rows, at] = ids
         self.tokens[1:, rows, at] = place
         return place
+
+    def follow(self, origins: np.ndarray) -> None:
+        """Every song goes on from what stands in the row origins[row]."""
+        self.tokens = self.tokens[:, origins]
+        self.grammar.follow(origins)
 
     @property
     def complete(self) -> int:

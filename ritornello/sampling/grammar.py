@@ -77,6 +77,11 @@ class Grammar:
     Raises: ConfigError, if `max_tokens` cannot hold the bars, or no instrument or no key of one is allowed.
     """
 
+    _STATE = (
+        *("phase", "length", "bars", "positions", "low", "high", "bar_length", "beat", "chord", "silent"),
+        "close_at",
+    )  # what there is of each row
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -139,6 +144,11 @@ class Grammar:
         for family in present & self._after.keys():
             rows = slice(None) if len(present) == 1 else np.flatnonzero(families == family)
             self._after[family](rows, ids[rows])
+
+    def follow(self, origins: np.ndarray) -> None:
+        """Every row stands where row origins[row] stood."""
+        for name in self._STATE:
+            setattr(self, name, getattr(self, name)[origins])
 
     def mask(self) -> np.ndarray:
         """Bool[rows, vocabulary]: True where a token may come next. A row that has ended may only be padded."""

@@ -26,6 +26,8 @@ class ScriptedGrammar(Grammar):
     All rows have as many bars as their scripts, which must be equally many. Other wishes are those of `Grammar`.
     """
 
+    _STATE = (*Grammar._STATE, "began")
+
     def __init__(self, vocabulary: Vocabulary, script: Sequence[Sequence[Settled]], **wishes: Any) -> None:
         """Raises ValueError for scripts of different length."""
         counts = {len(bars) for bars in script}

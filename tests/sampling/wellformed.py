@@ -109,6 +109,12 @@ class DeafCache:
     def keep(self, rows: list[int]) -> None:
         self.rows = [self.rows[row] for row in rows]
 
+    def part(self, rows: list[int]) -> DeafCache:
+        return DeafCache([self.rows[row] for row in rows])
+
+    def join(self, other: DeafCache) -> None:
+        self.rows = [*self.rows, *other.rows]
+
 
 class Deaf(torch.nn.Module):
     """A model that hears nothing: logits drawn once for each step and never again, the same in every row."""
