@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from symusic.core import TempoTick
 
 from ritornello.config import Config
@@ -24,6 +24,7 @@ from ritornello.music.tracks import PROGRAMS
 from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.form import Returning, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
 from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
@@ -44,7 +45,11 @@ class Request(Config):
     """What a musician may ask for."""
 
     bars: int | None = Field(None, ge=1, le=4096)
-    """Bars of the whole song, a prompt's included; by default the song ends where it wants to."""
+    """Bars of the whole song, a prompt's included; by default the song ends where it wants to, or with its form."""
+    form: str | None = None
+    """Sections by letters, such as "AABA" or "A8 B16 A8": where a letter comes again, so does its music."""
+    faithful: float = Field(4.0, ge=0, le=100)
+    """How much what comes again is as it was: nats that each of its tokens gains."""
     seed: int = Field(0, ge=0, lt=2**31)
     """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
     temperature: float | None = Field(None, gt=0, le=10)
@@ -69,6 +74,15 @@ class Request(Config):
     """How many of its bars to keep, from the first that sounds; by default all."""
     max_tokens: int | None = Field(None, ge=10, le=1_000_000)
     """Length of a song at most; by default 20,480, or 320 a bar where that is more."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_form(cls, wishes: Any) -> Any:
+        """A form says how many bars there are."""
+        if not isinstance(wishes, dict) or not isinstance(wishes.get("form"), str):
+            return wishes
+        bars = wishes.get("bars")
+        return {**wishes, "bars": sum(n for _, n in sections(wishes["form"], bars if isinstance(bars, int) else None))}
 
     @field_validator("key")
     @classmethod
@@ -145,6 +159,9 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     player = model.player(prompt, seeds, request.bars)
+    if request.form:
+        of = origins(sections(request.form, request.bars))
+        player = Returning(player, representation.vocabulary, of, request.faithful)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         for draft in autoregress(player, prompt, grammar, _processors(model, representation, request), seeded(seeds)):
@@ -161,6 +178,8 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
 def _grammar(representation: Representation, request: Request, opening: Opening) -> Any:
     """What the songs keep to: a `Grammar`, or a `StrictGrammar` of one voice or four."""
     vocabulary = representation.vocabulary
+    if request.form and "Position" not in vocabulary.families:
+        raise ConfigError(f"form = {request.form}: this model's songs have no form to ask for; leave it out.")
     sizes = {"bars": request.bars, "max_tokens": request.budget}
     if strict := STRICT.get(representation.name):
         return strict(vocabulary, request.count, key=_key(vocabulary, request.key), **sizes)

@@ -85,6 +85,15 @@ def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
             representation.decode(tokens)
 
 
+def test_what_a_form_says_comes_again():
+    (song,) = songs(build("museformer"), form="A2 B3 A", faithful=50, max_tokens=3000)
+    assert len(bars(song.score)) == 7
+    first, again = (
+        {note[:4] for note in notes(song.score, 4 * stop) if note[2] >= 4 * start} for start, stop in ((0, 2), (5, 7))
+    )
+    assert len({(p, d, onset + 20, key) for p, d, onset, key in first} & again) > 0.9 * len(again) > 0
+
+
 def test_tempo_is_just_the_one_asked(representation: Representation):
     song = songs(representation, bars=4, tempo=97.3)[0]
     assert song.facts.tempi == pytest.approx((97.3, 97.3), rel=1e-4)
@@ -196,6 +205,8 @@ def test_a_real_model_writes_the_same_song_alone_and_in_a_batch():
         ({"instruments": "kazoo"}, "kazoo: there is no such instrument"),
         ({"bars": 100, "max_tokens": 99}, "max_tokens = 99 is too few"),
         ({"top_kk": 1}, "nearest known one is top_k"),
+        ({"form": "AABA", "bars": 30}, "form = 'AABA' does not fill 30 bars: ask for a multiple of 4"),
+        ({"form": "A-flat, please?"}, "form = 'A-flat, please\\?': should be letters"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_one_sentence(representation: Representation, wishes: dict, sentence: str):

@@ -22,6 +22,7 @@ SMALLER = {
     "--bars 16": "--bars 4",
     "--prompt-bars 8": "--prompt-bars 2",
     "--bars 24": "--bars 4",
+    "A4 A4 B8 A4": "A1 B1 A1",
     "--bars 8": "--bars 2",
     "train.steps=2000": "train.steps=1 --set model.layers=1 --set train.stages='[[0, 64, 64]]'",
 }
