@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator, model_validator
 from symusic.core import TempoTick
+from typing_extensions import Self
 
 from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate, unbatch
@@ -24,6 +25,8 @@ from ritornello.music.tracks import PROGRAMS
 from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
 from ritornello.sampling.autoregress import autoregress
+from ritornello.sampling.candidates import Candidates, candidate_seeds
+from ritornello.sampling.density import Fullness, densities
 from ritornello.sampling.form import Returning, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
@@ -50,6 +53,10 @@ class Request(Config):
     """Sections by letters, such as "AABA" or "A8 B16 A8": where a letter comes again, so does its music."""
     faithful: float = Field(4.0, ge=0, le=100)
     """How much what comes again is as it was: nats that each of its tokens gains."""
+    density: str | None = None
+    """Notes a bar, such as "20-60", or by bars: "1-8:10-30,9-16:40". Of a bar's candidates the nearest is kept."""
+    candidates: int = Field(4, ge=1, le=16)
+    """How many candidates of every bar are written where a density is asked for."""
     seed: int = Field(0, ge=0, lt=2**31)
     """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
     temperature: float | None = Field(None, gt=0, le=10)
@@ -83,6 +90,12 @@ class Request(Config):
             return wishes
         bars = wishes.get("bars")
         return {**wishes, "bars": sum(n for _, n in sections(wishes["form"], bars if isinstance(bars, int) else None))}
+
+    @model_validator(mode="after")
+    def _has_density(self) -> Self:
+        if self.density is not None:
+            densities(self.density, self.bars)
+        return self
 
     @field_validator("key")
     @classmethod
@@ -153,9 +166,11 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     start = time.monotonic()
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
-    grammar = _grammar(representation, request, opening)
-    prompt = collate([opening.tokens] * request.count).to(next(model.parameters()).device)
-    seeds = range(request.seed, request.seed + request.count)
+    each = 1 if request.density is None else request.candidates
+    grammar = _grammar(representation, request, opening, request.count * each)
+    prompt = collate([opening.tokens] * request.count * each).to(next(model.parameters()).device)
+    seeds = [s for song in range(request.count) for s in candidate_seeds(request.seed + song, each)]
+    candidates = _candidates(model, request, opening)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     player = model.player(prompt, seeds, request.bars)
@@ -164,28 +179,40 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
         player = Returning(player, representation.vocabulary, of, request.faithful)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
-        for draft in autoregress(player, prompt, grammar, _processors(model, representation, request), seeded(seeds)):
-            batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
-            rows = unbatch(batch, [opening.tokens.meta] * request.count)
-            songs = tuple(row if row.ids[-1] == EOS else _complete(row) for row in rows)
+        processors = _processors(model, representation, request)
+        for draft in autoregress(player, prompt, grammar, processors, seeded(seeds), candidates):
+            fields = (draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
+            rows = unbatch(TokenBatch(*(field[::each] for field in fields)), [opening.tokens.meta] * request.count)
             done, taken = bool(draft.done.all()), time.monotonic() - start
+            chosen = draft.complete if candidates and not done else None
+            songs = tuple(_complete(row, chosen) for row in rows)
             yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
     finally:
         model.train(training)
         torch.set_num_threads(threads)
 
 
-def _grammar(representation: Representation, request: Request, opening: Opening) -> Any:
+def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candidates | None:
+    """Where a density is asked for: who chooses among the candidates of every bar that follows the opening."""
+    if request.density is None:
+        return None
+    if not model.divisible:
+        raise ConfigError(f"density = {request.density}: this model writes one candidate of a bar; leave it out.")
+    judge = Fullness(model.vocabulary, densities(request.density, request.bars))
+    return Candidates(request.count, request.candidates, judge, begun=int(opening.tokens.bars[-1]))
+
+
+def _grammar(representation: Representation, request: Request, opening: Opening, rows: int) -> Any:
     """What the songs keep to: a `Grammar`, or a `StrictGrammar` of one voice or four."""
     vocabulary = representation.vocabulary
     if request.form and "Position" not in vocabulary.families:
         raise ConfigError(f"form = {request.form}: this model's songs have no form to ask for; leave it out.")
     sizes = {"bars": request.bars, "max_tokens": request.budget}
     if strict := STRICT.get(representation.name):
-        return strict(vocabulary, request.count, key=_key(vocabulary, request.key), **sizes)
+        return strict(vocabulary, rows, key=_key(vocabulary, request.key), **sizes)
     return Grammar(
         vocabulary,
-        request.count,
+        rows,
         **sizes,
         tempo=opening.tempo,
         instruments=opening.instruments,
@@ -264,11 +291,15 @@ def _cut(song: Tokens, length: int, bars: int, bar: int, meta: dict[str, Any]) -
     )
 
 
-def _complete(song: Tokens) -> Tokens:
-    """An unfinished song without the bar that is being written."""
-    length = int(np.searchsorted(song.bars, song.bars[-1]))
+def _complete(song: Tokens, bars: int | None) -> Tokens:
+    """The first bars of a song; by default all, less the one that is being written."""
+    if bars is None:
+        if song.ids[-1] == EOS:
+            return song
+        bars = int(song.bars[-1])
+    length = int(np.searchsorted(song.bars, bars))
     parts = {name: getattr(song, name)[:length] for name in ("ids", "bars", "positions")}
-    return replace(song, **parts, attributes=song.attributes[: song.bars[-1]])
+    return replace(song, **parts, attributes=song.attributes[:bars])
 
 
 def _told(meta: dict[str, Any], request: Request) -> dict[str, Any]:

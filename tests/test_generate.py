@@ -94,6 +94,34 @@ def test_what_a_form_says_comes_again():
     assert len({(p, d, onset + 20, key) for p, d, onset, key in first} & again) > 0.9 * len(again) > 0
 
 
+def test_the_fullest_candidates_make_a_fuller_song(representation: Representation):
+    """Bar by bar; what is complete in a draft stays; songs of a batch are those of their seeds."""
+    wishes = {"bars": 4, "max_tokens": 1000, "candidates": 5}
+    full, thin = (
+        [song.score.note_num() for song in songs(representation, density=density, count=3, **wishes)]
+        for density in ("500", "0")
+    )
+    assert min(full) > max(thin)
+    assert full[1] == songs(representation, density="500", seed=1, **wishes)[0].score.note_num()
+    grown = drafts(representation, density="500", form="ABAA", **wishes)
+    assert [draft.bars for draft in grown] == [1, 2, 3, 4]
+    for draft in grown:
+        (early,), (late,) = draft.tokens, grown[-1].tokens
+        assert np.array_equal(early.ids, late.ids[: len(early.ids)])
+
+
+def test_a_prompt_goes_on_with_the_density_asked(prompt: Path):
+    wishes = {"prompt": prompt, "prompt_bars": 3, "bars": 6, "max_tokens": 2000}
+    full, thin = (songs(build("museformer"), density=density, **wishes)[0].score for density in ("900", "0"))
+    assert notes(full, 12) == notes(thin, 12)
+    assert full.note_num() > thin.note_num()
+
+
+def test_who_cannot_choose_among_candidates_says_so():
+    with pytest.raises(ConfigError, match="this model writes one candidate of a bar"):
+        list(generate(make_model("longformer"), build("museformer"), Request(density="20-40", bars=2)))
+
+
 def test_tempo_is_just_the_one_asked(representation: Representation):
     song = songs(representation, bars=4, tempo=97.3)[0]
     assert song.facts.tempi == pytest.approx((97.3, 97.3), rel=1e-4)
@@ -205,6 +233,7 @@ def test_a_real_model_writes_the_same_song_alone_and_in_a_batch():
         ({"instruments": "kazoo"}, "kazoo: there is no such instrument"),
         ({"bars": 100, "max_tokens": 99}, "max_tokens = 99 is too few"),
         ({"top_kk": 1}, "nearest known one is top_k"),
+        ({"density": "9-20:10", "bars": 16}, "density = '9-20:10': '9-20:10' should lie within the song's 16 bars"),
         ({"form": "AABA", "bars": 30}, "form = 'AABA' does not fill 30 bars: ask for a multiple of 4"),
         ({"form": "A-flat, please?"}, "form = 'A-flat, please\\?': should be letters"),
     ],

@@ -12,7 +12,8 @@ from tyro.conf import OmitArgPrefixes, arg
 from ritornello.cli import generate
 from ritornello.generate import Request
 
-A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
+# As full as four in five human songs are: left to itself, one song in six is nearly empty or crowded
+A_SONG = Request(bars=64, density="16-67", seed=secrets.randbelow(10_000))
 
 
 def main(

@@ -305,6 +305,8 @@ class DecoderLM(Model):
 
     temperature: ClassVar[float] = 1.0
     """At which it writes, where no other is asked for."""
+    divisible: ClassVar[bool] = False
+    """Whether rows of its cache can be set aside and come back, as `sampling.candidates` asks."""
 
     def __init__(self, config: DecoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()

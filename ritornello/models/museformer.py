@@ -163,6 +163,7 @@ class Museformer(DecoderLM):
     """Museformer: see the module's docstring. Raises ConfigError where width is no multiple of heads."""
 
     config: Config
+    divisible = True
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         super().__init__(config, vocabulary)

@@ -119,6 +119,7 @@ class MuseMorphose(DecoderLM):
     """
 
     config: Config
+    divisible = True
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         super().__init__(config, vocabulary)

@@ -18,7 +18,7 @@ from ritornello.representations.vocabulary import BOS, EOS
 from ritornello.restyle.judge import Judge
 from ritornello.restyle.wishes import Ints, Manner
 from ritornello.sampling.autoregress import autoregress
-from ritornello.sampling.candidates import Candidates
+from ritornello.sampling.candidates import Candidates, candidate_seeds
 from ritornello.sampling.logits import Processor, seeded, temperature, top_k, top_p
 from ritornello.sampling.script import ScriptedGrammar, Settled
 
@@ -62,7 +62,7 @@ def play(
     processors += [top_k(manner.top_k)] if manner.top_k else []
     processors += [top_p(manner.top_p)] if manner.top_p < 1 else []
     seeds = range(manner.seed, manner.seed + len(parts))
-    drawn_from = [_seed_of(seed, k) for seed in seeds for k in range(count)]
+    drawn_from = [drawn for seed in seeds for drawn in candidate_seeds(seed, count)]
     classes = np.stack([part.classes for part in parts])
     judge = Judge(model, [part.source for part in parts], classes)
     candidates = Candidates(len(parts), count, judge) if count > 1 else None
@@ -89,11 +89,6 @@ def finish(drafts: Iterator[tuple[list[Tokens], int]]) -> list[Tokens]:
     """The songs of the last draft."""
     *_, (songs, _) = drafts
     return songs
-
-
-def _seed_of(seed: int, candidate: int) -> int:
-    """The first candidate of a song is drawn from the song's own seed, the others from numbers made of it."""
-    return int(np.random.SeedSequence([seed, candidate]).generate_state(1)[0]) if candidate else seed
 
 
 def _script(part: Part) -> list[Settled]:

@@ -39,11 +39,11 @@ Batch = tuple[Int[np.ndarray, " n"], Int64[Tensor, " n"], Int[np.ndarray, "3 n"]
 
 
 class Candidates:
-    """Rows of a batch in groups: `count` candidates of each song, one song after another."""
+    """Rows of a batch in groups: `count` candidates of each song, one song after another; `begun` bars are there."""
 
-    def __init__(self, songs: int, count: int, judge: Judgement) -> None:
+    def __init__(self, songs: int, count: int, judge: Judgement, begun: int = 0) -> None:
         self.count, self.judge = count, judge
-        self.chosen = np.zeros(songs, np.int64)  # bars of every song that are settled
+        self.chosen = np.full(songs, begun)  # bars of every song that are settled
         self.waiting: dict[int, Batch] = {}  # by row: those that have written their bar
 
     def choose(self, page: Page, batch: Batch[Divisible]) -> Batch[Divisible]:
@@ -81,3 +81,8 @@ class Candidates:
         page.follow(origins)
         self.chosen[song] += 1
         return best
+
+
+def candidate_seeds(seed: int, count: int) -> list[int]:
+    """Of a song's candidates: the first is drawn from the song's own seed, the others from numbers made of it."""
+    return [seed, *(int(np.random.SeedSequence([seed, k]).generate_state(1)[0]) for k in range(1, count))]

@@ -79,6 +79,13 @@ class _Cache:
         self.inner.keep(rows)
         self.rows = [deepcopy(self.rows[row]) if row in rows[:i] else self.rows[row] for i, row in enumerate(rows)]
 
+    def part(self, rows: list[int]) -> _Cache:
+        return _Cache(self.inner.part(rows), [self.rows[row] for row in rows])
+
+    def join(self, other: _Cache) -> None:
+        self.inner.join(other.inner)
+        self.rows = [*self.rows, *other.rows]
+
 
 class Returning:
     """A player (`autoregress.Player`) that lets bars come again: what stood next in the bar of origin gains `nats`.

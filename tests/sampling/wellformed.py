@@ -119,7 +119,7 @@ class DeafCache:
 class Deaf(torch.nn.Module):
     """A model that hears nothing: logits drawn once for each step and never again, the same in every row."""
 
-    temperature = 1.0
+    temperature, divisible = 1.0, True
 
     def __init__(self, vocabulary: Vocabulary, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__()
