@@ -166,11 +166,11 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     start = time.monotonic()
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
-    each = 1 if request.density is None else request.candidates
+    candidates = _candidates(model, request, opening)
+    each = candidates.count if candidates else 1
     grammar = _grammar(representation, request, opening, request.count * each)
     prompt = collate([opening.tokens] * request.count * each).to(next(model.parameters()).device)
     seeds = [s for song in range(request.count) for s in candidate_seeds(request.seed + song, each)]
-    candidates = _candidates(model, request, opening)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     player = model.player(prompt, seeds, request.bars)
@@ -184,7 +184,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
             fields = (draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
             rows = unbatch(TokenBatch(*(field[::each] for field in fields)), [opening.tokens.meta] * request.count)
             done, taken = bool(draft.done.all()), time.monotonic() - start
-            chosen = draft.complete if candidates and not done else None
+            chosen = draft.complete if candidates and not done else None  # later bars may yet be chosen otherwise
             songs = tuple(_complete(row, chosen) for row in rows)
             yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
     finally:
@@ -199,7 +199,8 @@ def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candida
     if not model.divisible:
         raise ConfigError(f"density = {request.density}: this model writes one candidate of a bar; leave it out.")
     judge = Fullness(model.vocabulary, densities(request.density, request.bars))
-    return Candidates(request.count, request.candidates, judge, begun=int(opening.tokens.bars[-1]))
+    begun = int(opening.tokens.bars[-1])
+    return Candidates(request.count, request.candidates, judge, begun, judge.last) if begun < judge.last else None
 
 
 def _grammar(representation: Representation, request: Request, opening: Opening, rows: int) -> Any:

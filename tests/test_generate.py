@@ -115,6 +115,8 @@ def test_a_prompt_goes_on_with_the_density_asked(prompt: Path):
     full, thin = (songs(build("museformer"), density=density, **wishes)[0].score for density in ("900", "0"))
     assert notes(full, 12) == notes(thin, 12)
     assert full.note_num() > thin.note_num()
+    early, none = (songs(build("museformer"), density=density, **wishes)[0].score for density in ("1-3:900", None))
+    assert notes(early) == notes(none)  # only bars that are there already were asked to be full
 
 
 def test_who_cannot_choose_among_candidates_says_so():

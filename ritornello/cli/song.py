@@ -12,8 +12,8 @@ from tyro.conf import OmitArgPrefixes, arg
 from ritornello.cli import generate
 from ritornello.generate import Request
 
-# As full as four in five human songs are: left to itself, one song in six is nearly empty or crowded
-A_SONG = Request(bars=64, density="16-67", seed=secrets.randbelow(10_000))
+# It begins as full as four in five human songs are: left to itself, one in six is nearly empty or crowded
+A_SONG = Request(bars=64, density="1-16:16-67", seed=secrets.randbelow(10_000))
 
 
 def main(

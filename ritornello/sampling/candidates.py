@@ -39,10 +39,14 @@ Batch = tuple[Int[np.ndarray, " n"], Int64[Tensor, " n"], Int[np.ndarray, "3 n"]
 
 
 class Candidates:
-    """Rows of a batch in groups: `count` candidates of each song, one song after another; `begun` bars are there."""
+    """Rows of a batch in groups: `count` candidates of each song, one song after another.
 
-    def __init__(self, songs: int, count: int, judge: Judgement, begun: int = 0) -> None:
-        self.count, self.judge = count, judge
+    begun:  bars that are there before the first choice.
+    until:  bars after which there is nothing to choose: the first row of each song goes on alone, and the others end.
+    """
+
+    def __init__(self, songs: int, count: int, judge: Judgement, begun: int = 0, until: int | None = None) -> None:
+        self.count, self.judge, self.until = count, judge, until
         self.chosen = np.full(songs, begun)  # bars of every song that are settled
         self.waiting: dict[int, Batch] = {}  # by row: those that have written their bar
 
@@ -51,6 +55,8 @@ class Candidates:
         rows, ids, place, cache = batch
         grammar = page.grammar
         complete = (grammar.bars + grammar.done)[rows] > self.chosen[rows // self.count]
+        if self.until is not None:
+            complete &= self.chosen[rows // self.count] < self.until
         for i in np.flatnonzero(complete).tolist():
             self.waiting[int(rows[i])] = rows[i : i + 1], ids[i : i + 1], place[:, i : i + 1], cache.part([i])
         if not complete.any():
@@ -64,10 +70,13 @@ class Candidates:
                 best = self._best(page, song, group)
                 _, id, at, part = self.waiting[best]
                 self.waiting = {row: one for row, one in self.waiting.items() if row // self.count != song}
-                part.keep([0] * self.count)
+                if self.until is not None and self.chosen[song] >= self.until:
+                    grammar.end(group[1:])
+                    group = group[:1]
+                part.keep([0] * len(group))
                 cache.join(part)
-                rows, ids = np.append(rows, group), torch.cat([ids, id.expand(self.count)])
-                place = np.append(place, at.repeat(self.count, axis=1), axis=1)
+                rows, ids = np.append(rows, group), torch.cat([ids, id.expand(len(group))])
+                place = np.append(place, at.repeat(len(group), axis=1), axis=1)
         return rows, ids, place, cache
 
     def _best(self, page: Page, song: int, group: Int[np.ndarray, " candidates"]) -> int:

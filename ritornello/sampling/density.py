@@ -51,6 +51,11 @@ class Fullness:
             if family in vocabulary.families:
                 self.is_note[vocabulary.range(family).start : vocabulary.range(family).stop] = True
 
+    @property
+    def last(self) -> int:
+        """The last bar, counted from 1, of which something is asked."""
+        return max(last for (_, last), _ in self.wishes)
+
     def __call__(self, song: int, bar: int, drafts: Sequence[Int[np.ndarray, "3 time"]]) -> list[float]:
         asked = [notes for (first, last), notes in self.wishes if first <= bar + 1 <= last]
         if not asked:

@@ -145,6 +145,10 @@ class Grammar:
             rows = slice(None) if len(present) == 1 else np.flatnonzero(families == family)
             self._after[family](rows, ids[rows])
 
+    def end(self, rows: np.ndarray) -> None:
+        """These rows are written no further."""
+        self.phase[rows] = END
+
     def follow(self, origins: np.ndarray) -> None:
         """Every row stands where row origins[row] stood."""
         for name in self._STATE:

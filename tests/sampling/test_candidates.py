@@ -6,6 +6,7 @@ import numpy as np
 
 from ritornello.data.batch import TokenBatch, unbatch
 from ritornello.representations import build
+from ritornello.representations.vocabulary import EOS
 from ritornello.sampling.autoregress import Draft, autoregress
 from ritornello.sampling.candidates import Candidates
 from ritornello.sampling.grammar import Grammar
@@ -85,3 +86,16 @@ def test_complete_bars_are_settled():
 
 def songs(draft: Draft) -> list:
     return unbatch(TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths))
+
+
+def test_after_the_last_choice_one_row_goes_on():
+    judge = Recorder(len)
+    drafts = drafts_of(list(range(8)), Candidates(2, 4, judge, until=2))
+    assert sorted(judge.kept) == [(song, bar) for song in range(2) for bar in range(2)]
+    assert [draft.complete for draft in drafts] == list(range(1, BARS + 1))
+    rows = ids_of(drafts[-1])
+    for song in range(2):
+        kept = judge.kept[song, 1].tolist()
+        assert rows[4 * song][: len(kept)] == kept
+        assert fault(VOCABULARY, rows[4 * song], BARS) is None
+        assert all(rows[4 * song + k][-1] != EOS for k in (1, 2, 3))
