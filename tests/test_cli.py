@@ -13,7 +13,9 @@ from scipy.io import wavfile
 
 import ritornello as rn
 from ritornello.cli import VERBS, main
+from ritornello.cli.song import A_SONG, FORM, usual
 from ritornello.errors import ConfigError, RitornelloError
+from ritornello.generate import Request
 from ritornello.music.audio import find_synthesizer
 from ritornello.music.bars import bars
 from ritornello.music.score import read, write
@@ -342,3 +344,14 @@ def test_a_verb_whose_extra_is_not_installed_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not there
     assert main(["listen", "new", "--systems", "a", "b", "-o", "test"]) == 2
     assert "needs soundfile: pip install 'ritornello[studio]'" in capsys.readouterr().err
+
+
+def test_a_song_of_which_little_is_said_is_as_usual():
+    whole, short = usual(A_SONG), usual(Request(bars=8, seed=3))
+    assert (whole.form, whole.bars, whole.density) == (FORM, 64, "1-16:16-67")
+    assert (short.form, short.bars, short.density, short.seed) == (None, 8, "1-8:16-67", 3)
+    said = Request(bars=64, form="AB", density="9", instruments=("bass",))
+    assert usual(said) == said
+    assert usual(Request(instruments=("bass",))).density is None
+    continued = Request(prompt=Path("mine.mid"), bars=64)
+    assert usual(continued) == continued
