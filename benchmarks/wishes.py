@@ -1,4 +1,4 @@
-"""How far wishes for a form and a density are met: `python benchmarks/wishes.py`, about four minutes of one core.
+"""How far wishes for a form and a density are met: `python benchmarks/wishes.py`, about five minutes of one core.
 
 Form: songs of A8 B8 A8, for each strength of `--faithful`. Of the bars of the second A beside those of the first: how
 many are identical, token for token, and what share of their notes (position, instrument and key) they have in common.
@@ -88,8 +88,8 @@ def notes(tokens: list[tuple[int, int]], vocabulary: Vocabulary) -> set[Note]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="museformer", help="a model of instruments that ships, or a run's folder")
-    parser.add_argument("--songs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=200)
+    parser.add_argument("--songs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--density", default="16-67")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
