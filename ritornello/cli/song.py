@@ -14,7 +14,7 @@ from ritornello.generate import Request
 
 A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
 FORM = "A8 A8 B8 A8 A8 C8 B8 A8"
-OPENING, USUAL = 16, "16-67"  # bars, and notes a bar: so full are four in five human songs
+OPENING, USUAL = 8, "16-67"  # bars, and notes a bar: so full are four in five human songs
 
 
 def main(
