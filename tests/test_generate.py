@@ -103,11 +103,22 @@ def test_the_fullest_candidates_make_a_fuller_song(representation: Representatio
     )
     assert min(full) > max(thin)
     assert full[1] == songs(representation, density="500", seed=1, **wishes)[0].score.note_num()
-    grown = drafts(representation, density="500", form="ABAA", **wishes)
+    grown = drafts(representation, density="500", count=3, **wishes)
     assert [draft.bars for draft in grown] == [1, 2, 3, 4]
-    for draft in grown:
-        (early,), (late,) = draft.tokens, grown[-1].tokens
-        assert np.array_equal(early.ids, late.ids[: len(early.ids)])
+    for draft in grown:  # songs choose at different times: nothing is shown that may yet be chosen otherwise
+        for early, late in zip(draft.tokens, grown[-1].tokens, strict=True):
+            assert np.array_equal(early.ids, late.ids[: len(early.ids)])
+
+
+def test_among_candidates_a_form_holds_too():
+    """Each of them remembers its own bars, and the chosen one's go on."""
+    wishes = {"form": "B1 A1 C1 A1 D3", "density": "500", "candidates": 4, "faithful": 100, "max_tokens": 4000}
+    (song,) = drafts(build("museformer"), **wishes)[-1].tokens
+    lengths = build("museformer").vocabulary.range("Duration")  # which may be cut: no note outlasts the song
+    first, again = (
+        [id for id in song.ids[(song.bars == b) & (song.ids > 2)].tolist() if id not in lengths] for b in (0, 3)
+    )
+    assert first == again
 
 
 def test_a_prompt_goes_on_with_the_density_asked(prompt: Path):

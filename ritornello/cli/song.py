@@ -14,7 +14,7 @@ from ritornello.generate import Request
 
 A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
 FORM = "A8 A8 B8 A8 A8 C8 B8 A8"
-OPENING, USUAL = 8, "16-67"  # bars, and notes a bar: so full are four in five human songs
+OPENING, USUAL = 8, "16-67"  # bars, and notes a bar
 
 
 def main(
@@ -36,8 +36,7 @@ def main(
 
 
 def usual(request: Request) -> Request:
-    """Where little is asked for, passages come back, and no song begins nearly empty or crowded, as one in six does by
-    itself."""
+    """Where little is asked for, passages come back, and no song begins nearly empty or crowded."""
     wishes = {}
     if request.density is None and request.instruments is None:
         wishes["density"] = f"1-{min(OPENING, request.bars or OPENING)}:{USUAL}"

@@ -34,7 +34,8 @@ def sections(form: str, bars: int | None = None) -> list[tuple[str, int]]:
     Raises: ValueError for anything but letters and numbers, or where the bars do not come out even.
     """
     found = re.findall(r"([A-Za-z])\s*(\d*)", form)
-    if not re.fullmatch(r"(\s*[A-Za-z]\s*\d*[\s,-]*)+", form) or any(number.startswith("0") for _, number in found):
+    between = re.sub(r"[A-Za-z]\s*\d*", "", form)
+    if not found or between.strip(" ,-") or any(number.startswith("0") for _, number in found):
         raise ValueError(f"form = {form!r}: should be letters, each with its bars or without, as in AABA or A8 B16 A8.")
     said: dict[str, int] = {}
     lengths = []

@@ -42,6 +42,7 @@ def test_words_become_sections(form: str, bars: int | None, expected: list[tuple
         ("A0 B8", None, "should be letters"),
         ("8A", None, "should be letters"),
         ("A+B", None, "should be letters"),
+        ("A" + 5000 * " " + "!", None, "should be letters"),
         ("", None, "should be letters"),
     ],
 )
