@@ -29,6 +29,7 @@ from ritornello.sampling.candidates import Candidates, candidate_seeds
 from ritornello.sampling.density import Fullness, densities
 from ritornello.sampling.form import Returning, origins, sections
 from ritornello.sampling.grammar import Grammar
+from ritornello.sampling.keys import in_c, towards
 from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
 from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
 from ritornello.song import Song
@@ -36,11 +37,6 @@ from ritornello.song import Song
 BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1)
 BUDGET_PER_BAR = 320  # where that is more; 95 bars in 100 of Lakh songs need fewer
 EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
-# Nats by which the tones of a key that was asked for are preferred, by semitones above the tonic. Where songs are in C
-# major or A minor, it is only a push towards one of the two.
-MAJOR_STEPS = (1, -1, 0, -1, 1, 0, -1, 1, -1, 0, -1, 0)
-MINOR_STEPS = (1, -1, 0, 1, -1, 0, -1, 1, 0, -1, 0, 0)
-TOWARDS_MODE, TOWARDS_KEY = 0.3, 1.0
 STRICT = {"melody": MelodyGrammar, "voices": VoicesGrammar}  # grammars of representations without instruments
 
 
@@ -241,7 +237,7 @@ class Opening:
     def of_nothing(representation: Representation, request: Request) -> Opening:
         """BOS, in the key asked for."""
         vocabulary = representation.vocabulary
-        key = Key.parse(request.key) if request.key and _in_c(vocabulary) else None
+        key = Key.parse(request.key) if request.key and in_c(vocabulary) else None
         meta = {"transposition": transposition_to_c(key) if key else 0}
         one = np.ones(1, np.int16)
         tokens = Tokens(BOS * one, 0 * one.astype(np.int32), 0 * one, np.zeros((1, 0), np.int16), _told(meta, request))
@@ -332,11 +328,6 @@ def _on_prompt(
 # Wishes in words → tokens
 
 
-def _in_c(vocabulary: Vocabulary) -> bool:
-    """Whether songs are in C major or A minor (with six instruments), and played in other keys by shifting."""
-    return "Metre" not in vocabulary.families and "Key" not in vocabulary.families
-
-
 def _ids(vocabulary: Vocabulary, family: str) -> range:
     """The ids of a family, none where it is not there."""
     return vocabulary.range(family) if family in vocabulary.families else range(0)
@@ -368,10 +359,10 @@ def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[in
     for name in names:
         matches = {id for id in ids if name == str(vocabulary.labels("Instrument")[id - ids.start])}
         matches = matches or {id for id in ids if name == _name(vocabulary, id)}
-        matches = matches or {id for id in ids if not _in_c(vocabulary) and name in _name(vocabulary, id)}
+        matches = matches or {id for id in ids if not in_c(vocabulary) and name in _name(vocabulary, id)}
         if not matches:
             known = ", ".join(map(str, vocabulary.labels("Instrument")))
-            known = known if _in_c(vocabulary) else "General MIDI's names (flute), its programs 0 to 127, and drums"
+            known = known if in_c(vocabulary) else "General MIDI's names (flute), its programs 0 to 127, and drums"
             raise ConfigError(f"instruments = {name}: there is no such instrument; there are {known}.")
         found |= matches
     return sorted(found)
@@ -392,7 +383,7 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     """What is done to the logits, in turn."""
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
-        processors.append(lean(_towards(representation.vocabulary, Key.parse(request.key))))
+        processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
         processors.append(top_k(request.top_k))
     if request.top_p < 1:
@@ -400,18 +391,3 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     if request.min_p:
         processors.append(min_p(request.min_p))
     return processors
-
-
-def _towards(vocabulary: Vocabulary, key: Key) -> torch.Tensor:
-    """Weights on the Pitch tokens: more for the triad on the tonic, less for what lies outside the scale.
-
-    Where songs are in C, the triad is that of C major or A minor: it is the mode that the shift cannot decide.
-    """
-    in_c, major = _in_c(vocabulary), key.mode == "major"
-    tonic = (0 if major else 9) if in_c else key.tonic
-    steps = np.array(MAJOR_STEPS if major else MINOR_STEPS, float)
-    pitches = vocabulary.range("Pitch")
-    weights = torch.zeros(vocabulary.size)
-    strength = TOWARDS_MODE if in_c else TOWARDS_KEY
-    weights[pitches.start : pitches.stop] = torch.from_numpy(strength * steps[(np.arange(128) - tonic) % 12]).float()
-    return weights
