@@ -127,12 +127,7 @@ def test_cached_equals_uncached(variant: str, writing: str, monkeypatch: pytest.
     batch = tokens_for(variant)
     batch = replace(batch, lengths=torch.tensor([60, 60]), ids=batch.ids.clamp(min=1)[:, :60])
     batch = replace(batch, **{f: getattr(batch, f)[:, :60] for f in ("bars", "positions", "countdown")})
-    with torch.no_grad():
-        expected = model(batch)
-    cache = model.cache(2)
-    for t in range(60):
-        logits = model.advance(Token(*_column(batch, [t, t])), cache)
-        torch.testing.assert_close(logits, expected[:, t], atol=1e-4, rtol=1e-4)
+    advances_as_at_once(model, model.cache(2), batch)
 
 
 @pytest.mark.parametrize("writing", ["plain", "float32"])
@@ -171,10 +166,16 @@ def test_a_row_that_is_kept_twice_goes_on_by_itself(variant: str, writing: str):
     after = replace(batch, **{f: getattr(batch, f)[order] for f in PLACED}, lengths=torch.tensor([60, 60, 60]))
     after.ids[2, start:] = after.ids[1, start:]
     assert (after.ids[2] != after.ids[0]).any()
+    advances_as_at_once(model, cache, after, start)
+
+
+def advances_as_at_once(model, cache, batch, start: int = 0) -> None:
+    """Token by token from `start` on, equally long songs get the logits that they get all at once."""
     with torch.no_grad():
-        expected = model(after)
-    for t in range(start, 60):
-        logits = model.advance(Token(*_column(after, [t, t, t])), cache)
+        expected = model(batch)
+    rows, length = batch.ids.shape
+    for t in range(start, length):
+        logits = model.advance(Token(*_column(batch, [t] * rows)), cache)
         torch.testing.assert_close(logits, expected[:, t], atol=1e-4, rtol=1e-4)
 
 
