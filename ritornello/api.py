@@ -92,7 +92,7 @@ class Player:
 
 
 def load(
-    name: str | Path = "museformer", device: str = "cpu", writing: Precision | Literal["plain"] = "bfloat16"
+    name: str | Path = "museformer", device: str = "cpu", writing: Precision | Literal["plain"] = "int8"
 ) -> Player:
     """A model that ships, by its name, or any run, by its folder. Raises RitornelloError where there is none.
 

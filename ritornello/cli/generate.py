@@ -27,7 +27,7 @@ def main(
     sound: FlagCreatePairsOff[bool] = False,
     picture: FlagCreatePairsOff[bool] = False,
     device: str = "cpu",
-    writing: Literal["plain", "float32", "bfloat16", "int8"] = "bfloat16",
+    writing: Literal["plain", "float32", "bfloat16", "int8"] = "int8",
     recipe: Annotated[Path | None, arg(metavar="FILE.json")] = None,
 ) -> None:
     """Write new songs, or the continuation of a MIDI file.

@@ -4,11 +4,12 @@ A piece is cut to a crop of 128 sixteenths. Its frames (a frame: the four voices
 order. A frame is predicted in view of the true frames before it in that order, its voices one after another in a random
 order of their own. So far this is a likelihood: `strict`.
 
-The figures published as "Coconet's protocol" (0.57 nats a frame: Huang et al., 2017, Table 1) differ in two things,
-both kept here under `coconet`:
+The figures published as "Coconet's protocol" (0.57 nats a frame: Huang et al., 2017, Table 1) differ in three things,
+all kept here under `coconet`:
 - inside a frame the model hears its own most likely voices in place of the true ones: no likelihood of the frame;
 - a frame's probability is the mean over the orderings (M = 5), so that its nats are
-  log M - logsumexp_m log p_m, which is at most the mean of the orderings' nats.
+  log M - logsumexp_m log p_m, which is at most the mean of the orderings' nats;
+- a silent cell costs nothing: their evaluation adds up the logarithms of the cells that sound.
 
 The rest of the time grid is known: how a step stands in its beat. Each of the four cells of a frame is one of the
 model's classes (pitches and a rest), whether it is held or struck.
@@ -29,6 +30,7 @@ from ritornello.data.rolls import BEAT, RollBatch, beats, collate, starts, windo
 from ritornello.evaluate.bootstrap import interval
 from ritornello.representations.base import Roll
 
+REST = 0  # class of a silent cell
 STEPS = 128  # of a crop
 FRAMES = 8  # that are measured of each crop, where nothing else is asked: all of them take an hour
 
@@ -133,7 +135,8 @@ def _frames(
             voice = order[:, place]
             logits = model.logits(cells.to(device), hidden.to(device), crop.beat.expand(len(frame), -1)).cpu()
             here = logits[sheets, voice, frame].double().log_softmax(-1)
-            log += here[sheets, truth[sheets, voice]]
+            paid = here[sheets, truth[sheets, voice]]
+            log += torch.where(truth[sheets, voice] == REST, 0, paid) if own else paid
             cells[sheets, voice, frame] = here.argmax(-1) if own else truth[sheets, voice]
             hidden[sheets, voice, frame] = False
         result.append(log.numpy())

@@ -26,6 +26,21 @@ def rotary_angles(
     return angles.cos(), angles.sin()
 
 
+def angles_at(
+    bars: list[int], positions: list[int], head_size: int, device: torch.device
+) -> tuple[Float[Tensor, "tokens half"], Float[Tensor, "tokens half"]]:
+    """`rotary_angles` of a few tokens, of which many stand where one has stood before: these are remembered."""
+    places = zip(bars, positions, strict=True)
+    cosine, sine = torch.stack([_angle_at(*place, head_size, device) for place in places], dim=1)
+    return cosine, sine
+
+
+@lru_cache(maxsize=8192)
+def _angle_at(bar: int, position: int, head_size: int, device: torch.device) -> Float[Tensor, "2 half"]:
+    place = torch.tensor([bar, position], device=device)
+    return torch.stack(rotary_angles(place[:1], place[1:], head_size))[:, 0]
+
+
 @lru_cache(maxsize=64)
 def _frequencies(count: int, shortest: float, longest: float, device: torch.device) -> Float[Tensor, " count"]:
     steps = torch.arange(count, device=device) / max(count - 1, 1)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -154,22 +154,23 @@ class Packed:
 
 @dataclass
 class Carried:
-    """What the embedding of songs' next tokens needs of their last ones."""
+    """What the embedding of songs' next tokens needs: a table, and their last tokens."""
 
-    last: dict[str, Int[Tensor, " rows"]]
-    """By name: earlier tokens, and the current instrument with its place."""
+    table: Float[Tensor, "entries width"]
+    """All that a token's embedding is a sum of, the tables of `TokenEmbedding` one below another."""
+    last: Int64[np.ndarray, "fields rows"]
+    """The current instrument with the bar and position it plays in, and the last tokens, newest first."""
     memories: list[list[Memory]]
     """Of every way to recall: a memory for each row."""
 
     def keep(self, rows: list[int]) -> Carried:
         """Of these rows only, in this order."""
-        last = {name: value[rows] for name, value in self.last.items()}
-        return Carried(last, [gone_on_with(way, rows) for way in self.memories])
+        return Carried(self.table, self.last[:, rows], [gone_on_with(way, rows) for way in self.memories])
 
     def join(self, other: Carried) -> Carried:
         """The other's rows behind these."""
-        last = {name: torch.cat([value, other.last[name]]) for name, value in self.last.items()}
-        return Carried(last, [[*own, *others] for own, others in zip(self.memories, other.memories, strict=True)])
+        memories = [[*own, *others] for own, others in zip(self.memories, other.memories, strict=True)]
+        return Carried(self.table, np.concatenate([self.last, other.last], axis=1), memories)
 
 
 class Recalled(nn.Module):
@@ -207,65 +208,62 @@ class TokenEmbedding(nn.Module):
         self.instrument = _embedding(vocabulary.size, config.width) if config.carry and self.instruments else None
         self.countdown = _embedding(COUNTDOWN + 1, config.width) if config.countdown else None
         self.recalled = nn.ModuleList(Recalled(p, config.width) for p in _passed(vocabulary) if config.recall)
+        self._starts = np.cumsum([0] + [table.num_embeddings for table in self.tables])[:-1, None]
 
     def forward(self, packed: Packed) -> Float[Tensor, "tokens width"]:
-        previous = [packed.before(i + 1) for i in range(len(self.previous))]
-        x = self._sum(packed.ids, previous, packed.current(self.instruments), packed.countdown)
+        x: Tensor = self.token(packed.ids)
+        for steps, table in enumerate(self.previous, 1):
+            x = x + table(packed.before(steps))
+        if self.instrument is not None:
+            x = x + self.instrument(packed.current(self.instruments))
+        if self.countdown is not None:
+            x = x + self.countdown(packed.countdown.clamp(max=COUNTDOWN))
         return sum((way(packed) for way in self.recalled), x)
+
+    # While writing, a token at a time: the same in one look into one table.
+
+    @property
+    def tables(self) -> list[nn.Embedding]:
+        """What is looked up for a token: itself, the tokens before it, the current instrument, the bars left."""
+        own = [self.token, *self.previous, self.instrument, self.countdown]
+        return cast(list[nn.Embedding], [table for table in own if table is not None])
 
     def nothing(self, rows: int) -> Carried:
         """What `rows` songs carry before their first token."""
-        nothing = torch.zeros(rows, dtype=torch.long, device=self.token.weight.device)
-        last = dict.fromkeys(["instrument", "bar", "position", *self._earlier], nothing)
-        return Carried(last, [[Memory(way.passed) for _ in range(rows)] for way in self._ways])
+        table = torch.cat([table.weight.detach() for table in self.tables])
+        last = np.zeros((3 + len(self.previous), rows), np.int64)
+        return Carried(table, last, [[Memory(way.passed) for _ in range(rows)] for way in self._ways])
 
-    def carried(self, packed: Packed) -> Carried:
-        """What songs carry after their last token."""
-        last = packed.lengths.cumsum(0) - 1
-        place = {"instrument": packed.current(self.instruments), "bar": packed.bars, "position": packed.positions}
-        earlier = {name: packed.before(i) for i, name in enumerate(self._earlier)}
+    def carried(self, packed: Packed, nothing: Carried) -> Carried:
+        """What songs that carried nothing carry after these tokens."""
+        fields = [packed.current(self.instruments), packed.bars, packed.positions]
+        fields += [packed.before(steps) for steps in range(len(self.previous))]
+        last = torch.stack(fields)[:, packed.lengths.cumsum(0) - 1].cpu().numpy()
         songs = [np.concatenate(song).tolist() for song in packed.songs()]
         memories = [[Memory(way.passed, ids) for ids in songs] for way in self._ways]
-        return Carried({name: value[last] for name, value in (place | earlier).items()}, memories)
+        return Carried(nothing.table, last, memories)
 
     def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
         """One more token of every song: `forward` of it alone, and what is carried on."""
-        ids, bars, positions, countdown = token
-        if not self.previous and not self.recalled:
-            return self._sum(ids, [], ids, countdown), carried
+        told = torch.stack(token).cpu().numpy()
+        ids, at, countdown = told[0], told[1:3], told[3]
         new = (ids >= self.instruments.start) & (ids < self.instruments.stop)
-        place = {"instrument": ids, "bar": bars, "position": positions}
-        place = {name: torch.where(new, value, carried.last[name]) for name, value in place.items()}
-        instrument = torch.where((place["bar"] == bars) & (place["position"] == positions), place["instrument"], 0)
-        previous = [carried.last[name] for name in self._earlier]
-        x = self._sum(ids, previous, instrument, countdown)
+        place, previous = np.where(new, told[:3], carried.last[:3]), carried.last[3:]
+        looked_up = [ids, *previous]
+        if self.instrument is not None:
+            looked_up.append(place[0] * (place[1:] == at).all(0))
+        if self.countdown is not None:
+            looked_up.append(np.minimum(countdown, COUNTDOWN))
+        index = torch.from_numpy(np.array(looked_up) + self._starts).to(carried.table.device)
+        x = F.embedding(index, carried.table).sum(0)
         for way, memories in zip(self._ways, carried.memories, strict=True):
             x = x + way.following(ids.tolist(), memories)
-        return x, Carried(place | dict(zip(self._earlier, [ids, *previous], strict=False)), carried.memories)
+        last = np.concatenate([place, ids[None], previous])[: len(carried.last)]
+        return x, Carried(carried.table, last, carried.memories)
 
     @property
     def _ways(self) -> list[Recalled]:
         return cast(list[Recalled], list(self.recalled))
-
-    @property
-    def _earlier(self) -> list[str]:
-        return [f"previous{i}" for i in range(len(self.previous))]
-
-    def _sum(
-        self,
-        ids: Int[Tensor, " tokens"],
-        previous: list[Int[Tensor, " tokens"]],
-        instrument: Int[Tensor, " tokens"],
-        countdown: Int[Tensor, " tokens"],
-    ) -> Float[Tensor, "tokens width"]:
-        x = self.token(ids)
-        for table, earlier in zip(self.previous, previous, strict=True):
-            x = x + table(earlier)
-        if self.instrument is not None:
-            x = x + self.instrument(instrument)
-        if self.countdown is not None:
-            x = x + self.countdown(countdown.clamp(max=COUNTDOWN))
-        return x
 
 
 class FactEmbedding(nn.Module):

@@ -7,7 +7,6 @@ ships, which turns positions into rotations, carries the last tokens along, and 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -21,9 +20,9 @@ from ritornello.layers import flexible
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
 from ritornello.layers.cache import BarCache, BarWindow
-from ritornello.layers.positions import rotary_angles, rotate, sinusoids
+from ritornello.layers.positions import angles_at, rotary_angles, rotate, sinusoids
 from ritornello.layers.transformer import Heads, PreNormBlock
-from ritornello.models.base import Carried, DecoderConfig, DecoderLM, Packed, TokenEmbedding
+from ritornello.models.base import DecoderConfig, DecoderLM, Packed
 from ritornello.representations.vocabulary import Vocabulary
 from ritornello.sampling.autoregress import Token
 
@@ -121,42 +120,33 @@ class Block(PreNormBlock):
         return x + self.feedforward(x)
 
 
-class Entrance:
-    """The paper's input projection (section 3.2) while writing, looked up instead of multiplied.
+class Places:
+    """What a bar and a position add to the paper's input projection (section 3.2), worked out when first come to.
 
-    It is linear: the projection of a sum of embeddings and a place is the sum of their projections, so tables of
-    embeddings are projected once, and a place when it is first come to.
+    The projection is linear: that of a token's embedding joined to its place is the sum of both projections.
     """
 
-    def __init__(self, embedding: TokenEmbedding, place: nn.Linear) -> None:
-        width = place.out_features
-        self.embedding = deepcopy(embedding)
-        for table in self.embedding.modules():
-            if isinstance(table, nn.Embedding):
-                table.weight = nn.Parameter(table.weight @ place.weight[:, :width].T, requires_grad=False)
+    def __init__(self, place: nn.Linear, width: int) -> None:
         self.weight, self.bias = place.weight[:, width:], place.bias
-        self.places: dict[tuple[int, int], Tensor] = {}  # (bar, position) → [width]
+        self.known: dict[tuple[int, int], Tensor] = {}
 
-    def following(self, token: Token, carried: Carried) -> tuple[Float[Tensor, "rows width"], Carried]:
-        """What `Museformer._input` makes of one more token of every song, and what is carried on."""
-        x, carried = self.embedding.following(token, carried)
-        places = zip(token.bars.tolist(), token.positions.tolist(), strict=True)
-        return x + torch.stack([self._place(*place) for place in places]), carried
+    def __call__(self, bars: list[int], positions: list[int]) -> Float[Tensor, "rows width"]:
+        return torch.stack([self._at(*place) for place in zip(bars, positions, strict=True)])
 
-    def _place(self, bar: int, position: int) -> Float[Tensor, " width"]:
-        if (bar, position) not in self.places:
+    def _at(self, bar: int, position: int) -> Float[Tensor, " width"]:
+        if (bar, position) not in self.known:
             number = torch.tensor([bar, position], device=self.bias.device)
             sines = torch.cat([sinusoids(number[:1], 256), sinusoids(number[1:], 128)], dim=1)
-            self.places[bar, position] = (sines @ self.weight.T)[0] + self.bias
-        return self.places[bar, position]
+            self.known[bar, position] = (sines @ self.weight.T)[0] + self.bias
+        return self.known[bar, position]
 
 
 class Cache(BarCache):
-    """What the songs that are being written have behind them, and how their next tokens come in."""
+    """What the songs that are being written have behind them, and where their next tokens may stand."""
 
-    def __init__(self, bars: BarCache, entrance: Entrance | None) -> None:
+    def __init__(self, bars: BarCache, places: Places | None) -> None:
         super().__init__(bars.songs, bars.carried, bars.joined, bars.step)
-        self.entrance = entrance
+        self.places = places
 
 
 class Museformer(DecoderLM):
@@ -228,10 +218,11 @@ class Museformer(DecoderLM):
         like = like.to(step.cache_dtype) if step else like
         sizes = (config.layers, config.heads, config.width // config.heads, config.offsets if config.fine else ())
         joined = [block.attention.joined().detach() for block in self.layers]
-        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], self.embedding.nothing(rows), joined, step)
-        # What is recalled is no plain sum of tables: its projection cannot be looked up
-        linear = config.positions == "embedded" and not config.recall
-        return Cache(bars, Entrance(self.embedding, self.place) if linear else None)
+        carried, places = self.embedding.nothing(rows), None
+        if config.positions == "embedded" and not config.recall:  # what is recalled is in no table
+            carried.table = carried.table @ self.place.weight[:, : config.width].T
+            places = Places(self.place, config.width)
+        return Cache(BarCache([BarWindow(*sizes, like) for _ in range(rows)], carried, joined, step), places)
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
@@ -241,21 +232,19 @@ class Museformer(DecoderLM):
         tokens = torch.stack([torch.stack([k, v]) for k, v, _, _ in context.record]).transpose(2, 3)
         summaries = torch.stack([torch.stack([k, v]) for _, _, k, v in context.record]).transpose(2, 3)
         cache.read(context.plan, tokens, summaries if self.config.coarse else None)
-        cache.carried = self.embedding.carried(packed)
+        cache.carried = self.embedding.carried(packed, cache.carried)
         return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
     def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
         """Write one token in every row; logits of the next. The cost does not grow with the songs' length."""
-        cache.enter(token.bars.tolist(), lambda song: self._finish_bar(song, cache))
-        if cache.entrance:
-            x, cache.carried = cache.entrance.following(token, cache.carried)
-        else:
-            x, cache.carried = self.embedding.following(token, cache.carried)
-            x = self._input(x, token.bars, token.positions)
+        bars, positions = token.bars.tolist(), token.positions.tolist()
+        cache.enter(bars, lambda song: self._finish_bar(song, cache))
+        x, cache.carried = self.embedding.following(token, cache.carried)
+        x = x + cache.places(bars, positions) if cache.places else self._input(x, token.bars, token.positions)
         angles = None
         if self.config.positions == "rotary":
-            angles = rotary_angles(token.bars, token.positions, self.config.width // self.config.heads)
+            angles = angles_at(bars, positions, self.config.width // self.config.heads, x.device)
         logits = cache.step(x, cache.songs, angles) if cache.step else self.plain_step(x, cache, angles)
         cache.advance()
         return logits

@@ -26,7 +26,7 @@ from ritornello.data.batch import TokenBatch, collate
 from ritornello.layers.barwise import BarPlan, aggregate
 from ritornello.layers.cache import BarCache, BarWindow, gone_on_with
 from ritornello.layers.latent import AutoregressivePrior, cyclical, gaussian_kl
-from ritornello.layers.positions import rotary_angles, rotate
+from ritornello.layers.positions import angles_at, rotary_angles, rotate
 from ritornello.layers.segments import Segments, attend_within
 from ritornello.layers.texture import Counter, Ruler
 from ritornello.layers.transformer import Heads, PreNormBlock
@@ -332,7 +332,7 @@ class MuseMorphose(DecoderLM):
         tokens = torch.stack([packed.rows, packed.ids, packed.bars, packed.positions], 1)
         for row, *token in tokens.tolist():
             cache.counters[row].read(*token)
-        cache.carried = self.embedding.carried(packed)
+        cache.carried = self.embedding.carried(packed, cache.carried)
         return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
 
     @torch.no_grad()
@@ -347,7 +347,7 @@ class MuseMorphose(DecoderLM):
         told = cache.told[rows, bars.clamp(max=cache.told.shape[1] - 1)]
         x, cache.carried = self.embedding.following(token, cache.carried)
         x = self._input(x, texture, told)
-        angles = rotary_angles(bars, positions, self.config.width // self.config.heads)
+        angles = angles_at(bars.tolist(), positions.tolist(), self.config.width // self.config.heads, x.device)
         if cache.step:
             logits = cache.step(x, cache.songs, angles, told if self.config.conditioning == "in" else None)
         else:

@@ -94,7 +94,7 @@ class SequenceLM(DecoderLM):
         x = self._rectangle(packed)
         for i, block in enumerate(self.layers):
             x = block.read(x, packed.lengths, i, cache.memory)
-        cache.carried = self.embedding.carried(packed)
+        cache.carried = self.embedding.carried(packed, cache.carried)
         return self.head(self.norm(x[torch.arange(len(x), device=x.device), packed.lengths - 1]))
 
     @torch.no_grad()

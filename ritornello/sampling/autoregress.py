@@ -110,7 +110,7 @@ def autoregress(
         logits = torch.where(torch.from_numpy(legal).to(device, non_blocking=True), logits, -torch.inf)
         for process in processors:
             logits = process(logits)
-        ids = pick(logits, dice.throw(device)[rows])
+        ids = pick(logits, dice.throw(device).index_select(0, torch.from_numpy(rows).to(device)))
         place = page.write(rows, ids.cpu().numpy())
         if candidates:
             rows, ids, place, cache = candidates.choose(page, (rows, ids, place, cache))

@@ -57,7 +57,7 @@ def place(bars: np.ndarray, positions: np.ndarray, total: int | None) -> np.ndar
     """Int64[3, rows]: bar, position and countdown (0 where no `total` of bars is asked for), as in a TokenBatch."""
     bars = np.maximum(bars, 0)
     countdown = np.zeros_like(bars) if total is None else np.maximum(total - bars, 0)
-    return np.stack([bars, positions, countdown])
+    return np.array([bars, positions, countdown])
 
 
 class Grammar:
