@@ -177,8 +177,8 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     try:
         processors = _processors(model, representation, request)
         for draft in autoregress(player, prompt, grammar, processors, seeded(seeds), candidates):
-            fields = (draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
-            rows = unbatch(TokenBatch(*(field[::each] for field in fields)), [opening.tokens.meta] * request.count)
+            batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
+            rows = unbatch(batch, [opening.tokens.meta] * request.count)
             done, taken = bool(draft.done.all()), time.monotonic() - start
             chosen = draft.complete if candidates and not done else None  # later bars may yet be chosen otherwise
             songs = tuple(_complete(row, chosen) for row in rows)

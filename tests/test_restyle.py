@@ -140,7 +140,7 @@ def test_the_best_of_several_candidates_obeys_better(player: Player, tmp_path: P
     path = saved(tmp_path, make_piano(2, 10))
     missed = []
     for candidates in (1, 6):
-        songs = player.restyles(path, rhythm="+2/-2", insist=0, candidates=candidates)
+        songs = player.restyles(path, rhythm="+3/+2/+1/-1/-2/-3", insist=0, candidates=candidates)
         missed.append(np.mean([abs(song.reached - song.asked).mean() for song in songs]))
     assert missed[1] < missed[0] - 0.2
 

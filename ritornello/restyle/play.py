@@ -75,8 +75,7 @@ def play(
         asked = torch.from_numpy(classes).to(device).repeat_interleave(count, 0)
         player = Directed(model, latents, asked, manner.guidance, manner.insist)
         for draft in autoregress(player, prompt, grammar, processors, seeded(drawn_from), candidates):
-            fields = (draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
-            rows = unbatch(TokenBatch(*(each[::count] for each in fields)))
+            rows = unbatch(TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths))
             songs = [replace(row, meta={**part.source.meta}) for row, part in zip(rows, parts, strict=True)]
             complete = (_complete(song, draft.complete) for song in songs)
             yield [_without_echoes(representation, song) for song in complete], draft.complete

@@ -91,7 +91,7 @@ def autoregress(
     processors:  applied in turn to the logits that the grammar allows.
     generators:  one for each row, on the CPU: a row's song depends on its own alone.
     candidates:  where several rows are one song, of which the best goes on after every bar; the model's cache must then
-                 be one that can be divided.
+                 be one that can be divided. Drafts show the first of each song.
 
     Yields a draft whenever every unfinished song has completed another bar, and at the end.
     Raises: ConfigError, if the tokens allowed cannot hold the prompt and the bars still to come; RitornelloError, if
@@ -100,6 +100,7 @@ def autoregress(
     device = prompt.ids.device
     page = Page(prompt, grammar)
     dice = Dice(generators)
+    each = candidates.count if candidates else 1
     rows = np.arange(grammar.rows)  # the songs that are still being written
     cache: Any = model.cache(grammar.rows)
     logits = model.prefill(prompt, cache)
@@ -122,9 +123,9 @@ def autoregress(
             cache.keep(running.tolist())
         if page.complete > shown:
             shown = page.complete
-            yield page.draft()
+            yield page.draft(each)
         logits = model.advance(Token(ids, *torch.from_numpy(place).to(device, non_blocking=True)), cache)
-    yield page.draft()
+    yield page.draft(each)
 
 
 def _closing(logits: Tensor, legal: np.ndarray, bar: int) -> Float[Tensor, "rows vocabulary"]:
@@ -175,12 +176,13 @@ class Page:
         return max(int(bars[running].min() if running.any() else bars.max() + 1), 0)
 
     @torch.inference_mode(False)
-    def draft(self) -> Draft:
-        lengths = self.grammar.length.copy()
-        tokens = self.tokens[:, :, : lengths.max()].copy()
+    def draft(self, each: int = 1) -> Draft:
+        """The songs so far: the first of every `each` rows, done when they all are."""
+        lengths = self.grammar.length[::each].copy()
+        tokens = self.tokens[:, ::each, : lengths.max()].copy()
         padding = np.arange(tokens.shape[2]) >= lengths[:, None]
         tokens[:, padding] = 0
-        tokens[1] += padding * np.maximum(self.grammar.bars, 0)[:, None]
+        tokens[1] += padding * np.maximum(self.grammar.bars[::each], 0)[:, None]
         ids, bars, positions, countdown = torch.from_numpy(tokens)
-        done = torch.from_numpy(self.grammar.done)
+        done = torch.from_numpy(self.grammar.done.reshape(-1, each).all(1))
         return Draft(ids, bars, positions, countdown, torch.from_numpy(lengths), done, self.complete)
