@@ -37,6 +37,7 @@ from ritornello.representations.pianoroll import PianoRoll
 from ritornello.restyle import Manner
 
 Item = TypeVar("Item")
+KEYS = 11  # one more would be the same an octave away
 MOST = 12  # files left out that are named on the terminal
 
 
@@ -56,6 +57,7 @@ def main(
     guidance: float | None = None,
     insist: float | None = None,
     candidates: int | None = None,
+    keys: int = 1,
     batch: Annotated[int, arg(metavar="N")] = 10,
     yardsticks: FlagCreatePairsOff[bool] = False,
     representation: Annotated[str | None, arg(metavar="NAME")] = None,
@@ -91,6 +93,7 @@ def main(
         variants: of restyling: how often each held-out piece is played again.
         fluency: of restyling: another language model of the same representation, for the perplexity of what is played.
         temperature, guidance, insist, candidates: of restyling, as in `ritornello restyle`.
+        keys: of a model that fills in: in how many keys it looks at a held-out piece.
         batch: songs that are written at once.
         yardsticks: measure an n-gram, and one that copies from the song, beside the run.
         representation: of --files: hold both sides as this representation does (museformer: six instruments).
@@ -113,10 +116,12 @@ def main(
         raise ConfigError(
             "task = restyle: held-out pieces are played again; --files are measured as songs or by harmony."
         )
+    if not 1 <= keys <= KEYS:
+        raise ConfigError(f"keys = {keys}: a piece is looked at in 1 to {KEYS} keys.")
     settings: dict[str, Any] = {"device": device, "precision": precision, "seed": seed}
     if task == "harmony":
         player = load(run, device) if run else None
-        return show(side_by_side(player, files, corpus, tokens, songs, seed, device), json, md)
+        return show(side_by_side(player, files, corpus, tokens, songs, keys, seed, device), json, md)
     if files:
         player = load(run, device) if run else None
         source = open_reference(reference, songs, known) if reference else None
@@ -140,7 +145,7 @@ def main(
     length = lengths[0] if lengths else None
     player = load(run or "museformer", device)
     if isinstance(player.run.representation, PianoRoll):
-        return show(side_by_side(player, (), corpus, tokens, songs, seed, device), json, md)
+        return show(side_by_side(player, (), corpus, tokens, songs, keys, seed, device), json, md)
     folder = tokens or prepared(corpus or "lmd_multitrack", player.run.representation.name)
     result = _of_run(player, folder, held_out, songs, length, batch, yardsticks, known, index, pictures, settings)
     _print(result, json, md, markdown, tables)

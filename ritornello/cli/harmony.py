@@ -36,6 +36,7 @@ def side_by_side(
     corpus: str | None,
     tokens: Path | None,
     songs: int,
+    keys: int,
     seed: int,
     device: str,
 ) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def side_by_side(
         test = RollDataset(folders, "test", name)
         result["measured"] = measure_rolls(player.run, test, device)
         if isinstance(model := player.run.player, FillerOfRolls):
-            result["framewise"] = framewise(model, crops(model, test, device, seed), frames=FRAMES, seed=seed)
+            pieces = crops(model, test, device, seed)
+            result["framewise"] = framewise(model, pieces, frames=FRAMES, keys=keys, seed=seed)
         if name != "chorale":
             return result
     if tokens and name != "chorale":

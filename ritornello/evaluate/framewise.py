@@ -39,9 +39,13 @@ class Filler(Protocol):
     """What can say what hidden cells are."""
 
     def logits(
-        self, cells: Int[Tensor, "batch voices steps"], hidden: Bool[Tensor, "batch voices steps"], beat: Tensor
+        self,
+        cells: Int[Tensor, "batch voices steps"],
+        hidden: Bool[Tensor, "batch voices steps"],
+        beat: Tensor,
+        keys: int = 1,
     ) -> Float[Tensor, "batch voices steps classes"]:
-        """Of every cell, in view of those that are not hidden alone."""
+        """Of every cell, in view of those that are not hidden alone; of several keys, the mean of what it says."""
         ...
 
 
@@ -78,13 +82,15 @@ def framewise(
     crops: Sequence[Crop],
     orderings: int = 5,
     frames: int | None = None,
+    keys: int = 1,
     batch: int = 64,
     seed: int = 0,
 ) -> dict[str, Any]:
     """{"coconet": …, "strict": …, "frames": …, "pieces": …}: nats a frame, with bootstrap intervals over pieces.
 
     frames:  measure so many frames of each crop, drawn evenly (the same for all orderings); None measures all. The mean
-             is the same, its interval wider: a frame costs `orderings` × voices × 2 passes over the crop.
+             is the same, its interval wider: a frame costs `orderings` × voices × 2 × keys passes over the crop.
+    keys:    in how many the model looks at a crop.
     """
     rng = np.random.default_rng(seed)
     nats: dict[str, list[float]] = {"coconet": [], "strict": []}
@@ -97,7 +103,7 @@ def framewise(
             rank = rng.permutation(steps)
             voices = rng.permuted(np.tile(np.arange(len(crop.cells)), (len(chosen), 1)), axis=1)
             for name, own in (("coconet", True), ("strict", False)):
-                logs[name].append(_frames(model, crop, rank, chosen, voices, own, batch))
+                logs[name].append(_frames(model, crop, rank, chosen, voices, own, keys, batch))
         nats["coconet"].append(float(-(np.logaddexp.reduce(logs["coconet"]) - np.log(orderings)).mean()))
         nats["strict"].append(float(-np.mean(logs["strict"])))
         count += len(chosen)
@@ -117,7 +123,14 @@ def framewise(
 
 
 def _frames(
-    model: Filler, crop: Crop, rank: np.ndarray, chosen: np.ndarray, voices: np.ndarray, own: bool, batch: int
+    model: Filler,
+    crop: Crop,
+    rank: np.ndarray,
+    chosen: np.ndarray,
+    voices: np.ndarray,
+    own: bool,
+    keys: int,
+    batch: int,
 ) -> np.ndarray:
     """log p of each chosen frame, float64[frames]: a sheet a frame, with the frames of lower rank in view."""
     result = []
@@ -133,7 +146,8 @@ def _frames(
         device = crop.cells.device
         for place in range(order.shape[1]):
             voice = order[:, place]
-            logits = model.logits(cells.to(device), hidden.to(device), crop.beat.expand(len(frame), -1)).cpu()
+            beat = crop.beat.expand(len(frame), -1)
+            logits = model.logits(cells.to(device), hidden.to(device), beat, keys).cpu()
             here = logits[sheets, voice, frame].double().log_softmax(-1)
             paid = here[sheets, truth[sheets, voice]]
             log += torch.where(truth[sheets, voice] == REST, 0, paid) if own else paid

@@ -10,7 +10,9 @@ Playing starts from all cells hidden, fills them in, hides a share of them anew,
 to 0.1 (Yao et al., 2014): what was a bad guess is written again in view of the rest. A cell that is given is never
 hidden, so the same few lines write a piece, harmonise a tune, and fill a gap.
 
-A step of time is a token: its four voices, as far as they are known, in one vector; blocks attend over all steps.
+A step of time is a token: its four voices, as far as known, in one vector; blocks attend over all steps. Behind
+them a few convolutions look at the score as a picture, steps by pitches, as Coconet's do: what they learn of a turn in
+one key they know in all.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ class Config(Settings):
     layers: int = 6
     feedforward: int = 512
     dropout: float = 0.1
+    channels: int = Field(16, ge=0)
+    """Of the convolutions over steps and pitches; 0 for none."""
     whole_steps: float = Field(0.5, ge=0, le=1)
     """Share of the training windows in which all voices of a step are hidden together, save in some of the steps."""
     whole_voices: float = Field(0.1, ge=0, le=1)
@@ -74,6 +78,8 @@ class Controls(Wishes):
     """How often a share of the cells is hidden and written again."""
     temperature: float = Field(0.75, gt=0, le=2)
     """Below 1 surer, above 1 bolder."""
+    keys: int = Field(1, ge=1, le=11)
+    """In how many keys a piece is looked at: the mean of what is said there errs less, and takes longer."""
     polish: int = Field(24, ge=0, le=1024)
     """Rounds at the end in which notes that make parallel fifths or octaves get another pitch, if there are any."""
 
@@ -100,6 +106,36 @@ Classes = Int[Tensor, "batch voices steps"]
 Mask = Bool[Tensor, "batch voices steps"]
 
 
+class Picture(nn.Module):
+    """What may sound, by the score as a picture: convolutions that are the same at every step and every pitch.
+
+    They see three steps at first and a bar to either side in the end, and an octave of pitches more with each layer.
+    """
+
+    def __init__(self, voices: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.context = nn.Linear(width, channels)
+        self.first = nn.Conv2d(2 * voices + 1, channels, (3, 13), padding=(1, 6))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(channels, channels, (3, 13), padding=(far, 6), dilation=(far, 1)) for far in (1, 2, 4, 8)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.layers)
+        self.last = nn.Conv2d(channels, voices, 1, bias=False)
+        nn.init.normal_(self.last.weight, std=1e-3)  # so small that it can join a trained network
+
+    def forward(
+        self, cells: Classes, hidden: Mask, pitches: int, context: Float[Tensor, "batch steps width"]
+    ) -> Float[Tensor, "batch voices steps classes"]:
+        known = F.one_hot(torch.where(hidden, 0, cells), pitches + 1)[..., 1:]
+        there = torch.ones_like(known[:, :1])  # a pitch: zero beyond the lowest and the highest
+        planes = torch.cat([known, hidden[..., None].expand_as(known), there], 1).to(context.dtype)
+        told = self.context(context).transpose(1, 2)[..., None]
+        x = F.relu(self.first(planes.contiguous(memory_format=torch.channels_last)) + told)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x = x + F.relu(layer(norm(x.movedim(1, -1)).movedim(-1, 1)))
+        return F.pad(self.last(x), (1, 0))
+
+
 class Model(RollModel):
     """The network, what it learns from, and how it plays."""
 
@@ -119,6 +155,7 @@ class Model(RollModel):
         self.head = nn.Linear(config.width, tracks * self.classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        self.picture = Picture(tracks, config.width, config.channels) if config.channels else None
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 
@@ -132,9 +169,33 @@ class Model(RollModel):
         return torch.where(sounds.any(-1), pitch - lowest + 1, REST)
 
     def logits(
+        self, cells: Classes, hidden: Mask, beat: Int[Tensor, "batch steps"], keys: int = 1
+    ) -> Float[Tensor, "batch voices steps classes"]:
+        """What every cell may be, in view of those that are not hidden.
+
+        beat:  the step's place in its beat.
+        keys:  in how many the piece is looked at: its own, a semitone up, one down, two up … Of several, the mean of
+               the log-probabilities in those keys in which it stays within the pitches.
+        """
+        if keys == 1:
+            return self._logits(cells, hidden, beat)
+        known, place = ~hidden & (cells > REST), torch.arange(1, self.classes, device=cells.device)
+        total, count = torch.zeros(()), torch.zeros(())
+        for key in range(keys):
+            up = (key + 1) // 2 * (1 if key % 2 else -1)
+            moved = cells + up * known
+            inside = (moved > REST) & (moved < self.classes) | ~known
+            said = self._logits(moved.clamp(0, self.classes - 1), hidden, beat).log_softmax(-1)
+            said = torch.cat([said[..., :1], said[..., 1:].roll(-up, -1)], -1)
+            there = F.pad((place + up > REST) & (place + up < self.classes), (1, 0), value=True)
+            counts = there & inside.flatten(1).all(1)[:, None, None, None]
+            total, count = total + torch.where(counts, said, 0), count + counts
+        return total / count
+
+    def _logits(
         self, cells: Classes, hidden: Mask, beat: Int[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch voices steps classes"]:
-        """What every cell may be, in view of those that are not hidden. `beat`: the step's place in its beat."""
+        """The same of the piece as it is."""
         x = self.facts_in(self._ones(cells, hidden, beat))
         x = x + F.gelu(self._around(x))
         batch, steps, _ = x.shape
@@ -142,7 +203,9 @@ class Model(RollModel):
         angles = rotary_angles(time // BAR, time % BAR, self.config.width // self.config.heads)
         for block in self.blocks:
             x = block(x, angles, causal=False)
-        return self.head(self.norm(x)).unflatten(-1, (self.tracks, self.classes)).transpose(1, 2)
+        x = self.norm(x)
+        logits = self.head(x).unflatten(-1, (self.tracks, self.classes)).transpose(1, 2)
+        return logits if self.picture is None else logits + self.picture(cells, hidden, self.config.pitches, x)
 
     def _around(self, x: Float[Tensor, "batch steps width"]) -> Float[Tensor, "batch steps width"]:
         """The convolution over five steps, as one product of matrices: on a CPU training steps take a fifth less."""
@@ -248,7 +311,7 @@ class Model(RollModel):
     def _rewrite(self, cells: Classes, hidden: Mask, given: RollBatch, controls: Controls, noise: Noise) -> Classes:
         """Draw the hidden cells, each by itself, in view of the others."""
         beat = beats(given).expand(len(cells), -1)
-        logits = self.logits(cells, hidden, beat).float() / controls.temperature
+        logits = self.logits(cells, hidden, beat, controls.keys).float() / controls.temperature
         logits[..., REST] = -torch.inf
         drawn = (logits.softmax(-1).cumsum(-1) < noise.uniform(*cells.shape[1:])[..., None]).sum(-1)
         return torch.where(hidden, drawn.clamp(max=self.classes - 1), cells)
@@ -263,7 +326,8 @@ class Model(RollModel):
         within, stays = (torch.zeros_like(note).scatter_add_(2, note, x.long()) > 0 for x in (wrong, ~free))
         coin, thrown = noise.uniform(*cells.shape[1:]), noise.uniform(*cells.shape[1:])
         chosen = (within & ~stays & (coin < 0.5)).gather(2, note)
-        logits = self.logits(cells, chosen, beats(given).expand(len(cells), -1)).float() / controls.temperature
+        beat = beats(given).expand(len(cells), -1)
+        logits = self.logits(cells, chosen, beat, controls.keys).float() / controls.temperature
         logits[..., REST] = -torch.inf
         logits.scatter_(3, cells[..., None], -torch.inf)
         nats = torch.zeros_like(logits).scatter_add_(2, note[..., None].expand_as(logits), logits.log_softmax(-1))

@@ -18,7 +18,7 @@ CROP = Crop(torch.tensor([[0, 1, 1, 2], [3, 3, 4, 4], [2, 2, 2, 2], [1, 0, 1, 0]
 
 
 class Ignorant:
-    def logits(self, cells, hidden, beat):
+    def logits(self, cells, hidden, beat, keys=1):
         return torch.zeros(*cells.shape, CLASSES)
 
 
@@ -33,7 +33,7 @@ class Neighbour:
     """Says that a cell is as the one left of it, with p = 0.6, where that is in view; else knows nothing. Where the
     voice above is in view in the same frame, it doubts itself: p = 0.4."""
 
-    def logits(self, cells, hidden, beat):
+    def logits(self, cells, hidden, beat, keys=1):
         batch, voices, steps = cells.shape
         p = torch.full((batch, voices, steps, CLASSES), 1 / CLASSES)
         for b in range(batch):
@@ -81,7 +81,7 @@ def test_orderings_are_those_said():
 class Follower:
     """Two voices; the second is sure to be the first + 1, where it sees the first. The first is 0 with p = 0.9."""
 
-    def logits(self, cells, hidden, beat):
+    def logits(self, cells, hidden, beat, keys=1):
         p = torch.full((*cells.shape, CLASSES), 0.1 / (CLASSES - 1))
         p[:, 0, :, 0] = 0.9
         p[:, 1] = 1 / CLASSES

@@ -47,6 +47,25 @@ def test_a_kept_voice_stays_and_the_others_are_new(model: Model):
         assert (last.cells[:, voice] != given[voice]).any()
 
 
+def test_several_keys_are_the_mean_of_each(model: Model):
+    """Of a piece inside the pitches by hand; one that touches both ends is looked at as it is."""
+    torch.manual_seed(0)
+    cells = torch.randint(5, 40, (1, 4, 32))
+    hidden, beat = torch.rand(1, 4, 32) < 0.4, torch.arange(32)[None] % 4
+    with torch.no_grad():
+        here, higher, lower = (model.logits(cells + up, hidden, beat).log_softmax(-1) for up in (0, 1, -1))
+        mean = model.logits(cells, hidden, beat, keys=3)
+        top = model.classes - 1
+        assert mean[..., REST].allclose((here + higher + lower)[..., REST] / 3)
+        for pitch in (2, 17, top - 1):
+            by_hand = (here[..., pitch] + higher[..., pitch + 1] + lower[..., pitch - 1]) / 3
+            assert mean[..., pitch].allclose(by_hand, atol=1e-5)
+        assert mean[..., top].allclose((here[..., top] + lower[..., top - 1]) / 2, atol=1e-5)
+        cells[0, 0, 0], cells[0, 3, 1], hidden[0, :, :2] = top, 1, False
+        alone = model.logits(cells, hidden, beat).log_softmax(-1)
+        assert model.logits(cells, hidden, beat, keys=3).allclose(alone, atol=1e-5)
+
+
 def test_polish_gives_whole_notes_another_pitch_until_no_parallels_are_left(model: Model):
     given = collate([make_roll(0, 4), make_roll(1, 4)])  # chords that move in parallel throughout
     first = model.hear(given)
