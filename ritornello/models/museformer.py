@@ -126,8 +126,8 @@ class Places:
     The projection is linear: that of a token's embedding joined to its place is the sum of both projections.
     """
 
-    def __init__(self, place: nn.Linear, width: int) -> None:
-        self.weight, self.bias = place.weight[:, width:], place.bias
+    def __init__(self, place: nn.Linear) -> None:
+        self.weight, self.bias = place.weight[:, place.out_features :], place.bias
         self.known: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, bars: list[int], positions: list[int]) -> Float[Tensor, "rows width"]:
@@ -221,7 +221,7 @@ class Museformer(DecoderLM):
         carried, places = self.embedding.nothing(rows), None
         if config.positions == "embedded" and not config.recall:  # what is recalled is in no table
             carried.table = carried.table @ self.place.weight[:, : config.width].T
-            places = Places(self.place, config.width)
+            places = Places(self.place)
         return Cache(BarCache([BarWindow(*sizes, like) for _ in range(rows)], carried, joined, step), places)
 
     @torch.no_grad()
