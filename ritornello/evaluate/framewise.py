@@ -54,7 +54,7 @@ class FillerOfRolls(Filler, Protocol):
     """And what the cells of a piano roll are to it."""
 
     def hear(self, batch: RollBatch) -> Int[Tensor, "batch voices steps"]:
-        """The class of every cell."""
+        """The class of every cell; REST where it is silent."""
         ...
 
 

@@ -29,6 +29,18 @@ def test_who_knows_nothing_pays_for_every_class():
     assert figures["frames"] == 8
 
 
+def test_the_model_looks_at_as_many_keys_as_are_asked_for():
+    asked = []
+
+    class Asked(Ignorant):
+        def logits(self, cells, hidden, beat, keys=1):
+            asked.append(keys)
+            return super().logits(cells, hidden, beat)
+
+    framewise(Asked(), [CROP], keys=5)
+    assert set(asked) == {5}
+
+
 class Neighbour:
     """Says that a cell is as the one left of it, with p = 0.6, where that is in view; else knows nothing. Where the
     voice above is in view in the same frame, it doubts itself: p = 0.4."""

@@ -66,6 +66,17 @@ def test_several_keys_are_the_mean_of_each(model: Model):
         assert model.logits(cells, hidden, beat, keys=3).allclose(alone, atol=1e-5)
 
 
+def test_playing_looks_at_as_many_keys_as_are_asked_for(model: Model, monkeypatch: pytest.MonkeyPatch):
+    asked, logits = [], model.logits
+    monkeypatch.setattr(model, "logits", lambda *given: asked.append(given[3]) or logits(*given))
+    play(model, bars="1", keys=3)
+    given = collate([make_roll(0, 2)])  # in parallel throughout
+    cells = model.hear(given)
+    model._polish(cells, torch.ones_like(cells, dtype=torch.bool), given, Controls(keys=5), Noise([1]))
+    assert asked[:4] == [3] * 4
+    assert asked[-1] == 5
+
+
 def test_polish_gives_whole_notes_another_pitch_until_no_parallels_are_left(model: Model):
     given = collate([make_roll(0, 4), make_roll(1, 4)])  # chords that move in parallel throughout
     first = model.hear(given)

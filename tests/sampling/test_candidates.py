@@ -6,7 +6,7 @@ import numpy as np
 
 from ritornello.data.batch import TokenBatch, unbatch
 from ritornello.representations import build
-from ritornello.sampling.autoregress import Draft, autoregress
+from ritornello.sampling.autoregress import Draft, Page, autoregress
 from ritornello.sampling.candidates import Candidates
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
@@ -69,6 +69,13 @@ def test_a_song_depends_on_its_own_seeds_alone():
 def test_one_candidate_is_none():
     one = drafts_of([3, 9], Candidates(2, 1, Recorder(len)))[-1]
     assert ids_of(one) == ids_of(drafts_of([3, 9], None)[-1])
+
+
+def test_a_song_is_done_when_all_its_candidates_are():
+    grammar = Grammar(VOCABULARY, 4, bars=BARS, max_tokens=800)
+    page = Page(begin(4, BARS), grammar)
+    grammar.end(np.array([0, 2, 3]))
+    assert page.draft(2).done.tolist() == [False, True]
 
 
 def test_complete_bars_are_settled():
