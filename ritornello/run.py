@@ -165,7 +165,12 @@ class Run:
 
 def wishes_of(name: str | Path) -> type[Config]:
     """What one may ask of a run, without loading its weights. Raises RitornelloError where there is none."""
-    return wishes_for(RunConfig.from_toml(folder_of(name) / "config.toml"))
+    return wishes_for(config_of(name))
+
+
+def config_of(name: str | Path) -> RunConfig:
+    """A run's settings, by the name that it ships under or its folder. Raises RitornelloError where there is none."""
+    return RunConfig.from_toml(folder_of(name) / "config.toml")
 
 
 def wishes_for(config: RunConfig) -> type[Config]:

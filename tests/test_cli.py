@@ -355,3 +355,11 @@ def test_a_song_of_which_little_is_said_is_as_usual():
     assert usual(Request(instruments=("bass",))).density is None
     continued = Request(prompt=Path("mine.mid"), bars=64)
     assert usual(continued) == continued
+
+
+@pytest.mark.parametrize("run", ["museformer", "museformer_recall", "chorale_transformer"])
+def test_songs_of_every_museformer_have_a_form(monkeypatch: pytest.MonkeyPatch, run: str):
+    asked = []
+    monkeypatch.setattr("ritornello.cli.generate.main", lambda request, *rest, **flags: asked.append(request))
+    assert main(["song", "--run", run, "--seed", "1"]) == 0
+    assert asked[0].form == (None if run == "chorale_transformer" else FORM)

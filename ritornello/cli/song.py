@@ -31,7 +31,11 @@ def main(
         out: where to; in a folder, songs are named by their seed.
         device: cpu or cuda.
     """
-    request = usual(request) if run == "museformer" else request
+    from ritornello.run import config_of
+
+    config = config_of(run)
+    if config.family == config.representation == "museformer":
+        request = usual(request)
     generate.main(request, run, out, sound=True, picture=True, device=device)
 
 
