@@ -47,8 +47,8 @@ class Request(Config):
     """Bars of the whole song, a prompt's included; by default the song ends where it wants to, or with its form."""
     form: str | None = None
     """Sections by letters, such as "AABA" or "A8 B16 A8": where a letter comes again, so does its music."""
-    faithful: float = Field(4.0, ge=0, le=100)
-    """How much what comes again is as it was: nats that each of its tokens gains."""
+    faithful: float | None = Field(None, ge=0, le=100)
+    """How much what comes again is as it was: nats that each of its tokens gains; by default what suits the model."""
     density: str | None = None
     """Notes a bar, such as "20-60", or by bars: "1-8:10-30,9-16:40". Of a bar's candidates the nearest is kept."""
     candidates: int = Field(4, ge=1, le=16)
@@ -172,7 +172,8 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     player = model.player(prompt, seeds, request.bars)
     if request.form:
         of = origins(sections(request.form, request.bars))
-        player = Returning(player, representation.vocabulary, of, request.faithful)
+        faithful = model.config.faithful if request.faithful is None else request.faithful
+        player = Returning(player, representation.vocabulary, of, faithful)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         processors = _processors(model, representation, request)

@@ -59,7 +59,7 @@ ROLLS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv_gru_vae": ("chorale", {"latent": 8, "hidden": 24, "channels": 16}),
     "conv_gru_vae-gru": ("chorale", {"latent": 8, "hidden": 24, "channels": 16, "decoder": "gru"}),
     "roll_diffusion": ("pianoroll", {"steps": 32, "channels": [8, 16, 16], "timesteps": 20}),
-    "masked_diffusion": ("chorale", {"steps": 32, "width": 32, "heads": 2, "layers": 2, "feedforward": 64}),
+    "masked_diffusion": ("chorale", {"steps": 32, "width": 32, "heads": 2, "layers": 2, "feedforward": 64, "depth": 5}),
     "musegan": ("chorale", {"latent": 4, "hidden": 24, "channels": 16}),
 }
 EVERY = (*VARIANTS, *ROLLS)

@@ -94,6 +94,17 @@ def test_what_a_form_says_comes_again():
     assert len({(p, d, onset + 20, key) for p, d, onset, key in first} & again) > 0.9 * len(again) > 0
 
 
+@pytest.mark.parametrize(("recall", "asked", "nats"), [(False, None, 4.0), (True, None, 1.5), (True, 3.0, 3.0)])
+def test_how_faithful_is_the_models_matter_where_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, recall: bool, asked: float | None, nats: float
+):
+    used = []
+    monkeypatch.setattr("ritornello.generate.Returning", lambda player, *rest: used.append(rest[-1]) or player)
+    model = make_model("museformer", recall=recall)
+    list(generate(model, build("museformer"), Request(form="A1 A1", faithful=asked, max_tokens=400)))
+    assert used == [nats]
+
+
 def test_the_fullest_candidates_make_a_fuller_song(representation: Representation):
     """Bar by bar; what is complete in a draft stays; songs of a batch are those of their seeds."""
     wishes = {"bars": 4, "max_tokens": 1000, "candidates": 5}

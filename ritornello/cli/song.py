@@ -19,7 +19,7 @@ OPENING, USUAL = 8, "16-67"  # bars, and notes a bar
 
 def main(
     request: OmitArgPrefixes[Request] = A_SONG,
-    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer",
+    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer_recall",
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.mid|FOLDER")] = Path("songs"),
     device: str = "cpu",
 ) -> None:

@@ -109,6 +109,11 @@ class DecoderConfig(Config):
     recall: bool = False
     """Tell the model what followed when the song last said what it has just said (`layers/recall.py`)."""
 
+    @property
+    def faithful(self) -> float:
+        """Nats that a token gains by coming again, where a form is asked for; a song that recalls needs fewer."""
+        return 1.5 if self.recall else 4.0
+
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
         if self.width % (2 * self.heads):

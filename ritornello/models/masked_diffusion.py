@@ -59,6 +59,8 @@ class Config(Settings):
     dropout: float = 0.1
     channels: int = Field(16, ge=0)
     """Of the convolutions over steps and pitches; 0 for none."""
+    depth: int = Field(16, ge=0)
+    """How many of them there are behind the first."""
     whole_steps: float = Field(0.5, ge=0, le=1)
     """Share of the training windows in which all voices of a step are hidden together, save in some of the steps."""
     whole_voices: float = Field(0.1, ge=0, le=1)
@@ -109,15 +111,18 @@ Mask = Bool[Tensor, "batch voices steps"]
 class Picture(nn.Module):
     """What may sound, by the score as a picture: convolutions that are the same at every step and every pitch.
 
-    They see three steps at first and a bar to either side in the end, and an octave of pitches more with each layer.
+    Four see an octave of pitches, the others a third; and three steps, then more, and every fourth half a bar to either
+    side.
     """
 
-    def __init__(self, voices: int, width: int, channels: int) -> None:
+    def __init__(self, voices: int, width: int, channels: int, depth: int) -> None:
         super().__init__()
         self.context = nn.Linear(width, channels)
         self.first = nn.Conv2d(2 * voices + 1, channels, (3, 13), padding=(1, 6))
+        sizes = [(2 ** (i % 4), 6 if i < 4 else 2) for i in range(depth)]
         self.layers = nn.ModuleList(
-            nn.Conv2d(channels, channels, (3, 13), padding=(far, 6), dilation=(far, 1)) for far in (1, 2, 4, 8)
+            nn.Conv2d(channels, channels, (3, 2 * high + 1), padding=(far, high), dilation=(far, 1))
+            for far, high in sizes
         )
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.layers)
         self.last = nn.Conv2d(channels, voices, 1, bias=False)
@@ -155,7 +160,7 @@ class Model(RollModel):
         self.head = nn.Linear(config.width, tracks * self.classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.picture = Picture(tracks, config.width, config.channels) if config.channels else None
+        self.picture = Picture(tracks, config.width, config.channels, config.depth) if config.channels else None
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 

@@ -191,33 +191,41 @@ def cumulative_alphas(config: Config) -> Float[Tensor, " timesteps"]:
 
 
 class UNet(nn.Module):
-    """Down to a quarter of the size and up again, each level with the same level's picture from the way down."""
+    """Down to a quarter of the size and up again, each level with the same level's picture from the way down.
+
+    At the quarter every place attends to all: which key sounds decides that another does not, however far it lies.
+    """
 
     def __init__(self, picture: int, channels: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
         full, half, quarter = channels
         self.time = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 128))
         self.key = nn.Parameter(torch.zeros(1, 8, 1, 128))  # which key a row is: a low note is not a high one
-        self.first = nn.Conv2d(picture + 8, full, 3, padding=1)
+        self.place = nn.Parameter(torch.zeros(1, 8, BAR, 1))  # which sixteenth of its bar a column is
+        self.first = nn.Conv2d(picture + 16, full, 3, padding=1)
         self.down = nn.ModuleList([Residual(full, full, dropout), Residual(full, half, dropout)])
         self.middle = nn.ModuleList([Residual(half, quarter, dropout), Residual(quarter, quarter, dropout)])
+        self.attention = Attention(quarter)
         self.up = nn.ModuleList([Residual(quarter + half, half, dropout), Residual(half + full, full, dropout)])
         self.norm = nn.GroupNorm(8, full)
         self.last = nn.Conv2d(full, picture, 3, padding=1)
         nn.init.normal_(self.key, std=0.1)
+        nn.init.normal_(self.place, std=0.1)
 
     def forward(self, x: Picture, t: Int[Tensor, " batch"]) -> Picture:
         """The noise in x_t. Steps and keys are multiples of 4."""
         time = self.time(_waves(t))
         key = self.key[..., : x.shape[-1]].expand(len(x), -1, x.shape[2], -1)
-        x = self.first(torch.cat([x, key], 1))
+        place = self.place[:, :, torch.arange(x.shape[2], device=x.device) % BAR].expand(len(x), -1, -1, x.shape[3])
+        x = torch.cat([x, key, place], 1).contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        x = self.first(x)
         kept = []
         for block in self.down:
             x = block(x, time)
             kept.append(x)
             x = F.avg_pool2d(x, 2)
-        for block in self.middle:
-            x = block(x, time)
+        before, behind = self.middle
+        x = behind(self.attention(before(x, time)), time)
         for block in self.up:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, kept.pop()], 1), time)
@@ -241,6 +249,23 @@ class Residual(nn.Module):
         y = self.first(F.silu(self.first_norm(x)))
         y = self.second(self.dropout(F.silu(self.second_norm(y) * (1 + scale) + shift)))
         return self.shortcut(x) + y
+
+
+class Attention(nn.Module):
+    """Self-attention over all places of a picture, beside a shortcut (Ho et al., appendix B)."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(8, channels)
+        self.asked = nn.Conv2d(channels, 3 * channels, 1)
+        self.found = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Picture) -> Picture:
+        parts = self.asked(self.norm(x)).flatten(2).transpose(1, 2).unflatten(-1, (3, self.heads, -1))
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(queries, keys, values)
+        return x + self.found(found.transpose(2, 3).reshape(x.shape))
 
 
 def _waves(t: Int[Tensor, " batch"]) -> Float[Tensor, "batch 64"]:

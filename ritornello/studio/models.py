@@ -30,8 +30,10 @@ def describe(name: str) -> list[dict[str, Any]]:
 def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
     wishes = wishes_class(config, verb)
     schema = wishes.model_json_schema()
-    if wishes is Request:  # the page shows a number, and asks for it
-        schema["properties"]["temperature"]["default"] = family(config.family)[1].temperature
+    if wishes is Request:  # the page shows numbers, and asks for them
+        module, model = family(config.family)
+        schema["properties"]["temperature"]["default"] = model.temperature
+        schema["properties"]["faithful"]["default"] = module.Config(**config.model).faithful
     songs = song_wishes(schema)
     return {
         "name": folder.name,

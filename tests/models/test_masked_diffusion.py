@@ -11,7 +11,7 @@ from ritornello.cli import main
 from ritornello.data.rolls import beats, collate
 from ritornello.errors import ConfigError
 from ritornello.layers.counterpoint import parallels
-from ritornello.models.masked_diffusion import REST, Config, Controls, Model
+from ritornello.models.masked_diffusion import REST, Config, Controls, Model, Picture
 from ritornello.music.score import read, write
 from ritornello.representations import build
 from ritornello.representations.base import SILENT, Roll
@@ -135,6 +135,21 @@ def test_what_is_hidden_is_not_seen(model: Model):
 def test_the_product_of_matrices_is_the_convolution(model: Model):
     x = torch.randn(2, 9, model.config.width)
     torch.testing.assert_close(model._around(x), model.around(x.transpose(1, 2)).transpose(1, 2))
+
+
+def test_a_picture_is_seen_alike_in_every_key_and_at_every_step():
+    """Moved up and on, it says the same further up and further on, away from the edges."""
+    torch.manual_seed(0)
+    picture = Picture(4, 8, channels=8, depth=2)
+    torch.nn.init.normal_(picture.last.weight)
+    cells = torch.randint(40, 61, (1, 4, 24))
+    hidden, context = torch.rand(1, 4, 24) < 0.4, torch.randn(1, 24, 8)
+    with torch.no_grad():
+        here = picture(cells, hidden, 100, context)
+        moved = picture(cells.roll(4, -1) + 7, hidden.roll(4, -1), 100, context.roll(4, 1))
+    assert here.std() > 0.1
+    assert (here[..., REST] == 0).all()
+    torch.testing.assert_close(moved[:, :, 8:20, 30:80], here[:, :, 4:16, 23:73], atol=1e-5, rtol=1e-4)
 
 
 def test_every_number_of_cells_is_hidden_as_often():

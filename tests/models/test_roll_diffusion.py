@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ritornello.errors import ConfigError
-from ritornello.models.roll_diffusion import Config, Controls, Model, cumulative_alphas
+from ritornello.models.roll_diffusion import Attention, Config, Controls, Model, cumulative_alphas
 from ritornello.representations.base import HELD, ONSET
 from ritornello.sampling.noise import Noise
 from tests.families import make_model
@@ -96,6 +96,35 @@ def test_what_is_said_gives_back_the_music():
     alpha = made.alphas[t][:, None, None, None]
     back = alpha.sqrt() * made.noised(x, noise, t) - (1 - alpha).sqrt() * made.target(x, noise, t)
     torch.testing.assert_close(back, x, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_by_its_formula():
+    """Of every place: the values of all, in the shares that its products with their keys say."""
+    torch.manual_seed(0)
+    attention, x = Attention(16, heads=2), torch.randn(1, 16, 3, 5)
+    with torch.no_grad():
+        places = attention.norm(x)[0].flatten(1).T
+        weight, bias = attention.asked.weight[:, :, 0, 0], attention.asked.bias
+        found = torch.zeros(15, 16)
+        for head in range(2):
+            own = slice(8 * head, 8 * head + 8)
+            queries, keys, values = ((places @ weight.T + bias)[:, 16 * i : 16 * i + 16][:, own] for i in range(3))
+            for place in range(15):
+                shares = (keys @ queries[place] / 8**0.5).softmax(0)
+                found[place, own] = shares @ values
+        expected = x + attention.found(found.T.reshape(x.shape))
+        torch.testing.assert_close(attention(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_network_hears_which_sixteenth_of_its_bar_a_column_is():
+    """A picture moved by a bar is painted alike in the middle; moved by less than a bar it is not."""
+    torch.manual_seed(0)
+    net = model().net.eval()
+    x, t = torch.zeros(1, 2, 128, 48), torch.tensor([10])
+    with torch.no_grad():
+        said = net(x, t)
+    torch.testing.assert_close(said[:, :, 48:64], said[:, :, 64:80], atol=1e-4, rtol=1e-3)
+    assert (said[:, :, 48:64] - said[:, :, 52:68]).abs().max() > 1e-3
 
 
 def test_the_mean_follows_the_weights():

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from ritornello.models.base import DecoderConfig
 from ritornello.representations.vocabulary import Vocabulary
 
 NOTE_FAMILIES = {"Pitch", "Drum"}
@@ -119,7 +120,7 @@ class DeafCache:
 class Deaf(torch.nn.Module):
     """A model that hears nothing: logits drawn once for each step and never again, the same in every row."""
 
-    temperature, divisible = 1.0, True
+    temperature, divisible, config = 1.0, True, DecoderConfig()
 
     def __init__(self, vocabulary: Vocabulary, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__()
