@@ -75,3 +75,10 @@ def test_a_page_is_told_the_familys_temperature():
         for name in ("chorale_transformer", "melody_transformer", "masked_diffusion")
     }
     assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.75}
+
+
+def test_a_page_is_told_how_faithful_a_model_is():
+    defaults = [
+        describe(name)[0]["schema"]["properties"]["faithful"]["default"] for name in ("museformer", "museformer_recall")
+    ]
+    assert defaults == [4.0, 1.5]
