@@ -76,7 +76,7 @@ def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
     expect(page.locator("#status")).to_have_text("stopped")
     before = page.evaluate(COUNT)
     page.mouse.dblclick(*high)
-    assert page.evaluate(COUNT) == before + 1
+    until(page, f"{COUNT} === {before + 1}")  # on a busy machine not at once
     expect(page.locator("#sound-error")).to_be_hidden()
 
 
