@@ -75,8 +75,11 @@ def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
     page.click("#stop")
     expect(page.locator("#status")).to_have_text("stopped")
     before = page.evaluate(COUNT)
-    page.mouse.dblclick(*high)
-    until(page, f"{COUNT} === {before + 1}")  # on a busy machine not at once
+    for right in range(0, 400, 40):  # a double click on a note adds none: how much is written differs
+        page.mouse.dblclick(high[0] + right, high[1])
+        if page.evaluate(COUNT) != before:
+            break
+    assert page.evaluate(COUNT) == before + 1
     expect(page.locator("#sound-error")).to_be_hidden()
 
 
