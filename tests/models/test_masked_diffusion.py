@@ -152,6 +152,22 @@ def test_a_picture_is_seen_alike_in_every_key_and_at_every_step():
     torch.testing.assert_close(moved[:, :, 8:20, 30:80], here[:, :, 4:16, 23:73], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("depth", "steps", "pitches"), [(0, 1, 6), (2, 4, 18), (5, 17, 32)])
+def test_how_far_a_picture_sees(depth: int, steps: int, pitches: int):
+    """A note in the middle is heard just so many steps and pitches away, and no further."""
+    torch.manual_seed(0)
+    picture = Picture(1, 8, channels=8, depth=depth)
+    torch.nn.init.normal_(picture.last.weight)
+    cells, hidden, context = torch.full((1, 1, 41), 50), torch.zeros(1, 1, 41, dtype=torch.bool), torch.zeros(1, 41, 8)
+    other = cells.clone()
+    other[..., 20] = REST
+    with torch.no_grad():
+        changed = (picture(cells, hidden, 100, context) != picture(other, hidden, 100, context))[0, 0]
+    at, pitch = changed.nonzero(as_tuple=True)
+    assert (int(at.min()), int(at.max())) == (20 - steps, 20 + steps)
+    assert (int(pitch.min()), int(pitch.max())) == (50 - pitches, 50 + pitches)
+
+
 def test_every_number_of_cells_is_hidden_as_often():
     model = Model(Config(whole_steps=0.0, whole_voices=0.0), 4)
     torch.manual_seed(0)
