@@ -137,6 +137,13 @@ def test_the_product_of_matrices_is_the_convolution(model: Model):
     torch.testing.assert_close(model._around(x), model.around(x.transpose(1, 2)).transpose(1, 2))
 
 
+def test_the_configuration_says_how_deep_the_picture_is():
+    pictures = [Model(Config(layers=1, channels=channels, depth=7), 4).picture for channels in (0, 8)]
+    assert pictures[0] is None
+    assert pictures[1] is not None
+    assert len(pictures[1].layers) == 7
+
+
 def test_a_picture_is_seen_alike_in_every_key_and_at_every_step():
     """Moved up and on, it says the same further up and further on, away from the edges."""
     torch.manual_seed(0)
