@@ -52,12 +52,12 @@ def forms(player: Player, songs: int, seed: int) -> Iterator[dict[str, Any]]:
 
 def fullness(player: Player, songs: int, seed: int, density: str) -> Iterator[dict[str, Any]]:
     vocabulary = player.run.representation.vocabulary
-    ((_, (fewest, most)),) = densities(density)
-    for wish in (None, density):
-        made = written(player, bars=16, density=wish, count=songs, seed=seed)
+    (wish,) = densities(density)
+    for asked in (None, density):
+        made = written(player, bars=16, density=asked, count=songs, seed=seed)
         medians = [np.median([len(notes(bar(song, number), vocabulary)) for number in range(16)]) for song in made]
         yield {
-            "density": wish or "as it comes",
+            "density": asked or "as it comes",
             **dict(
                 zip(
                     ("least", "q1", "median", "q3", "most"),
@@ -65,7 +65,7 @@ def fullness(player: Player, songs: int, seed: int, density: str) -> Iterator[di
                     strict=True,
                 )
             ),
-            "outside": sum(not fewest <= one <= most for one in medians),
+            "outside": sum(not wish.fewest <= one <= wish.most for one in medians),
         }
 
 

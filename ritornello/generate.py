@@ -50,7 +50,8 @@ class Request(Config):
     faithful: float | None = Field(None, ge=0, le=100)
     """How much what comes again is as it was: nats that each of its tokens gains; by default what suits the model."""
     density: str | None = None
-    """Notes a bar, such as "20-60", or by bars: "1-8:10-30,9-16:40". Of a bar's candidates the nearest is kept."""
+    """Notes a bar, such as "20-60", by bars or of an instrument: "1-8:10-30,9-16:40,9-16:melody 4-8". Of a bar's
+    candidates the nearest is kept."""
     candidates: int = Field(4, ge=1, le=16)
     """How many candidates of every bar are written where a density is asked for."""
     seed: int = Field(0, ge=0, lt=2**31)
@@ -195,7 +196,15 @@ def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candida
         return None
     if not model.divisible:
         raise ConfigError(f"density = {request.density}: this model writes one candidate of a bar; leave it out.")
-    judge = Fullness(model.vocabulary, densities(request.density, request.bars))
+    wishes = densities(request.density, request.bars)
+    names = {wish.instrument for wish in wishes if wish.instrument}
+    named = {name: _instruments(model.vocabulary, [name], "density") for name in names}
+    for name, tokens in named.items():
+        if opening.instruments is not None and not set(tokens) & set(opening.instruments):
+            raise ConfigError(
+                f"density = {request.density}: {name} is not among the instruments that may play; add it."
+            )
+    judge = Fullness(model.vocabulary, wishes, named)
     begun = int(opening.tokens.bars[-1])
     return Candidates(request.count, request.candidates, judge, begun, judge.last) if begun < judge.last else None
 
@@ -242,7 +251,8 @@ class Opening:
         meta = {"transposition": transposition_to_c(key) if key else 0}
         one = np.ones(1, np.int16)
         tokens = Tokens(BOS * one, 0 * one.astype(np.int32), 0 * one, np.zeros((1, 0), np.int16), _told(meta, request))
-        return Opening(tokens, _tempo(vocabulary, request.tempo), _instruments(vocabulary, request.instruments))
+        may_play = _instruments(vocabulary, request.instruments) if request.instruments else None
+        return Opening(tokens, _tempo(vocabulary, request.tempo), may_play)
 
     @staticmethod
     def of_prompt(representation: Representation, request: Request) -> Opening:
@@ -273,7 +283,7 @@ class Opening:
         return Opening(
             tokens,
             tempo if request.tempo is None else _tempo(vocabulary, request.tempo),
-            (playing or None) if request.instruments is None else _instruments(vocabulary, request.instruments),
+            _instruments(vocabulary, request.instruments) if request.instruments else (playing or None),
             (*remarks, *_on_prompt(vocabulary, song.meta, request.prompt, bars, has, playing)),
         )
 
@@ -349,13 +359,11 @@ def _tempo(vocabulary: Vocabulary, tempo: float | None) -> int | None:
     return vocabulary.range("Tempo")[int(np.abs(np.log(tempos / tempo)).argmin())]
 
 
-def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[int] | None:
+def _instruments(vocabulary: Vocabulary, names: Sequence[str], wish: str = "instruments") -> list[int]:
     """Instrument tokens: by the vocabulary's own names, or by General MIDI's names, a part of one, or its number."""
-    if names is None:
-        return None
     ids = _ids(vocabulary, "Instrument")
     if not ids:
-        raise ConfigError(f"instruments = {', '.join(names)}: this model has no instruments to choose; leave it out.")
+        raise ConfigError(f"{wish} = {', '.join(names)}: this model has no instruments to choose; leave it out.")
     found: set[int] = set()
     for name in names:
         matches = {id for id in ids if name == str(vocabulary.labels("Instrument")[id - ids.start])}
@@ -364,7 +372,7 @@ def _instruments(vocabulary: Vocabulary, names: Sequence[str] | None) -> list[in
         if not matches:
             known = ", ".join(map(str, vocabulary.labels("Instrument")))
             known = known if in_c(vocabulary) else "General MIDI's names (flute), its programs 0 to 127, and drums"
-            raise ConfigError(f"instruments = {name}: there is no such instrument; there are {known}.")
+            raise ConfigError(f"{wish} = {name}: there is no such instrument; there are {known}.")
         found |= matches
     return sorted(found)
 

@@ -348,8 +348,9 @@ def test_a_verb_whose_extra_is_not_installed_says_how_to_get_it(
 
 def test_a_song_of_which_little_is_said_is_as_usual():
     whole, short = usual(A_SONG), usual(Request(bars=8, seed=3))
-    assert (whole.form, whole.bars, whole.density) == (FORM, 64, "1-8:16-67")
-    assert (short.form, short.bars, short.density, short.seed) == (None, 8, "1-8:16-67", 3)
+    assert (whole.form, whole.bars, whole.density) == (FORM, 64, "1-8:16-67,1-8:melody 2-9")
+    assert (short.form, short.bars, short.density, short.seed) == (None, 8, whole.density, 3)
+    assert usual(Request(bars=2)).density == "1-2:16-67,1-2:melody 2-9"
     said = Request(bars=64, form="AB", density="9", instruments=("bass",))
     assert usual(said) == said
     assert usual(Request(instruments=("bass",))).density is None

@@ -132,6 +132,19 @@ def test_among_candidates_a_form_holds_too():
     assert first == again
 
 
+def test_an_instrument_has_a_density_of_its_own():
+    wishes = {"bars": 4, "max_tokens": 1000, "candidates": 6}
+    many, none = (
+        sum(
+            len(track.notes)
+            for track in songs(build("museformer"), density=wish, **wishes)[0].score.tracks
+            if track.is_drum
+        )
+        for wish in ("drums 500", "drums 0")
+    )
+    assert many > none
+
+
 def test_a_prompt_goes_on_with_the_density_asked(prompt: Path):
     wishes = {"prompt": prompt, "prompt_bars": 3, "bars": 6, "max_tokens": 2000}
     full, thin = (songs(build("museformer"), density=density, **wishes)[0].score for density in ("900", "0"))
@@ -258,6 +271,8 @@ def test_a_real_model_writes_the_same_song_alone_and_in_a_batch():
         ({"bars": 100, "max_tokens": 99}, "max_tokens = 99 is too few"),
         ({"top_kk": 1}, "nearest known one is top_k"),
         ({"density": "9-20:10", "bars": 16}, "density = '9-20:10': '9-20:10' should lie within the song's 16 bars"),
+        ({"density": "kazoo 3"}, "density = kazoo: there is no such instrument"),
+        ({"density": "bass 3", "instruments": "drums"}, "bass is not among the instruments that may play; add it"),
         ({"form": "AABA", "bars": 30}, "form = 'AABA' does not fill 30 bars: ask for a multiple of 4"),
         ({"form": "A-flat, please?"}, "form = 'A-flat, please\\?': should be letters"),
     ],

@@ -14,7 +14,7 @@ from ritornello.generate import Request
 
 A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
 FORM = "A8 A8 B8 A8 A8 C8 B8 A8"
-OPENING, USUAL = 8, "16-67"  # bars, and notes a bar
+OPENING, USUAL, MELODY = 8, "16-67", "2-9"  # bars; notes a bar of all, of a melody that plays: 90 human songs of 100
 
 
 def main(
@@ -40,10 +40,11 @@ def main(
 
 
 def usual(request: Request) -> Request:
-    """Where little is asked for, passages come back, and no song begins nearly empty or crowded."""
+    """Where little is asked for, passages come back; the first has a melody and is neither empty nor crowded."""
     wishes = {}
     if request.density is None and request.instruments is None:
-        wishes["density"] = f"1-{min(OPENING, request.bars or OPENING)}:{USUAL}"
+        opening = f"1-{min(OPENING, request.bars or OPENING)}"
+        wishes["density"] = f"{opening}:{USUAL},{opening}:melody {MELODY}"
     if request.form is None and request.bars == A_SONG.bars:
         wishes["form"] = FORM
     return request if request.prompt else Request(**request.model_dump() | wishes)

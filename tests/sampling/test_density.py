@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ritornello.representations import build
-from ritornello.sampling.density import Fullness, densities
+from ritornello.sampling.density import Fullness, Wish, densities
 
 VOCABULARY = build("museformer").vocabulary
 EVERY = (1, 2**31)
@@ -17,10 +17,12 @@ EVERY = (1, 2**31)
 @pytest.mark.parametrize(
     ("wish", "bars", "expected"),
     [
-        ("20-60", None, [(EVERY, (20, 60))]),
-        ("40", 16, [((1, 16), (40, 40))]),
-        ("1-8:10-30, 9-16:40", 16, [((1, 8), (10, 30)), ((9, 16), (40, 40))]),
-        ("0-90,3:0", None, [(EVERY, (0, 90)), ((3, 3), (0, 0))]),
+        ("20-60", None, [Wish(*EVERY, 20, 60)]),
+        ("40", 16, [Wish(1, 16, 40, 40)]),
+        ("1-8:10-30, 9-16:40", 16, [Wish(1, 8, 10, 30), Wish(9, 16, 40, 40)]),
+        ("0-90,3:0", None, [Wish(*EVERY, 0, 90), Wish(3, 3, 0, 0)]),
+        ("melody 2-9,1-8 : Bass 4", None, [Wish(*EVERY, 2, 9, "melody"), Wish(1, 8, 4, 4, "bass")]),
+        ("4:lead 1 (square) 5", None, [Wish(4, 4, 5, 5, "lead 1 (square)")]),
     ],
 )
 def test_words_become_numbers(wish: str, bars: int | None, expected: list):
@@ -31,6 +33,8 @@ def test_words_become_numbers(wish: str, bars: int | None, expected: list):
     ("wish", "message"),
     [
         ("full", "'full' should be notes a bar, as in 20-60"),
+        ("melody", "'melody' should be notes a bar"),
+        ("melody 1:5", "should be notes a bar"),
         ("", "should be notes a bar"),
         ("60-20", "'60-20' should rise"),
         ("8-4:10", "should rise"),
@@ -70,3 +74,13 @@ def test_a_bar_is_asked_what_was_said_of_it_last():
     assert judge(0, 0, [draft(12)]) == [0]
     assert judge(0, 1, [draft(12, 12)])[0] == pytest.approx(-math.log(13))
     assert Fullness(VOCABULARY, densities("5:3"))(0, 0, [draft(12), draft(1)]) == [0, 0]
+
+
+def test_of_an_instrument_only_its_own_notes_count():
+    tokens = [VOCABULARY.id("Bar")]
+    for name, family, notes in (("melody", "Pitch", 3), ("drums", "Drum", 5), ("bass", "Pitch", 2)):
+        tokens += [VOCABULARY.id("Instrument", name), *[VOCABULARY.range(family)[40]] * notes]
+    bar = np.stack([tokens, np.zeros(len(tokens), int), np.zeros(len(tokens), int)])
+    wishes = "10,melody 7,drums 5,2:bass 90"
+    named = {name: [VOCABULARY.id("Instrument", name)] for name in ("melody", "drums", "bass")}
+    assert Fullness(VOCABULARY, densities(wishes), named)(0, 0, [bar]) == pytest.approx([-math.log(8 / 4)])
