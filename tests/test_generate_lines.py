@@ -81,4 +81,4 @@ def test_a_page_is_told_how_faithful_a_model_is():
     defaults = [
         describe(name)[0]["schema"]["properties"]["faithful"]["default"] for name in ("museformer", "museformer_recall")
     ]
-    assert defaults == [4.0, 1.5]
+    assert defaults == [4.0, 2.0]

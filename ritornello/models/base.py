@@ -112,7 +112,7 @@ class DecoderConfig(Config):
     @property
     def faithful(self) -> float:
         """Nats that a token gains by coming again, where a form is asked for; a song that recalls needs fewer."""
-        return 1.5 if self.recall else 4.0
+        return 2.0 if self.recall else 4.0
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
