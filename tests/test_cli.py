@@ -13,7 +13,7 @@ from scipy.io import wavfile
 
 import ritornello as rn
 from ritornello.cli import VERBS, main
-from ritornello.cli.song import A_SONG, FORM, usual
+from ritornello.cli.song import A_SONG, FORMS, usual
 from ritornello.errors import ConfigError, RitornelloError
 from ritornello.generate import Request
 from ritornello.music.audio import find_synthesizer
@@ -348,7 +348,8 @@ def test_a_verb_whose_extra_is_not_installed_says_how_to_get_it(
 
 def test_a_song_of_which_little_is_said_is_as_usual():
     whole, short = usual(A_SONG), usual(Request(bars=8, seed=3))
-    assert (whole.form, whole.bars, whole.density) == (FORM, 64, "1-8:16-67,1-8:melody 2-9")
+    assert (whole.bars, whole.density) == (64, "1-8:16-67,1-8:melody 2-9")
+    assert {usual(Request(bars=64, seed=seed)).form for seed in range(30)} == set(FORMS)  # all of them of 64 bars
     assert (short.form, short.bars, short.density, short.seed) == (None, 8, whole.density, 3)
     assert usual(Request(bars=2)).density == "1-2:16-67,1-2:melody 2-9"
     said = Request(bars=64, form="AB", density="9", instruments=("bass",))
@@ -358,7 +359,9 @@ def test_a_song_of_which_little_is_said_is_as_usual():
     assert usual(continued) == continued
 
 
-def test_songs_of_every_museformer_have_a_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_songs_of_every_museformer_have_a_form(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     """Not those of other models, nor where bars may have any metre; and recalling is what is played by itself."""
     asked = {}
     monkeypatch.setattr(
@@ -367,5 +370,11 @@ def test_songs_of_every_museformer_have_a_form(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "config.toml").write_text('family = "museformer"\nrepresentation = "remi"\n', encoding="utf-8")
     for run in ("museformer", "chorale_transformer", str(tmp_path)):
         assert main(["song", "--run", run, "--seed", "1"]) == 0
-    assert main(["song"]) == 0
-    assert asked == {"museformer": FORM, "chorale_transformer": None, str(tmp_path): None, "museformer_recall": FORM}
+    assert capsys.readouterr().out == f"A song of the form {FORMS[1]}.\n"
+    assert main(["song", "--seed", "2"]) == 0
+    assert asked == {
+        "museformer": FORMS[1],
+        "chorale_transformer": None,
+        str(tmp_path): None,
+        "museformer_recall": FORMS[2],
+    }

@@ -13,7 +13,14 @@ from ritornello.cli import generate
 from ritornello.generate import Request
 
 A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
-FORM = "A8 A8 B8 A8 A8 C8 B8 A8"
+FORMS = (  # of 64 bars
+    "A8 A8 B8 A8 A8 C8 B8 A8",
+    "A8 B8 A8 B8 C8 B8 A8 B8",
+    "A16 B16 A16 B16",
+    "A8 A8 B8 B8 A8 A8 B8 B8",
+    "A4 A4 B4 A4 C8 A4 A4 B4 A4 C8 A4 A4 B4 A4",
+    "I4 A8 B8 A8 B8 C8 B8 B8 O4",
+)
 OPENING, USUAL, MELODY = 8, "16-67", "2-9"  # bars; notes a bar of all, of a melody that plays: 90 human songs of 100
 
 
@@ -23,7 +30,9 @@ def main(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.mid|FOLDER")] = Path("songs"),
     device: str = "cpu",
 ) -> None:
-    """Write a song as MIDI, sound and picture. Without --seed it is a new one each time; one of 64 bars has a form.
+    """Write a song as MIDI, sound and picture. Without --seed it is a new one each time.
+
+    One of 64 bars has a form that its seed chooses; several at once have that of the first.
 
     Args:
         request: what the song shall be.
@@ -35,7 +44,9 @@ def main(
 
     config = config_of(run)
     if config.family == config.representation == "museformer":
-        request = usual(request)
+        asked, request = request, usual(request)
+        if request.form and not asked.form:
+            print(f"A song of the form {request.form}.")
     generate.main(request, run, out, sound=True, picture=True, device=device)
 
 
@@ -46,7 +57,7 @@ def usual(request: Request) -> Request:
         opening = f"1-{min(OPENING, request.bars or OPENING)}"
         wishes["density"] = f"{opening}:{USUAL},{opening}:melody {MELODY}"
     if request.form is None and request.bars == A_SONG.bars:
-        wishes["form"] = FORM
+        wishes["form"] = FORMS[request.seed % len(FORMS)]
     return request if request.prompt else Request(**request.model_dump() | wishes)
 
 
