@@ -198,13 +198,10 @@ def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candida
     if not model.divisible:
         raise ConfigError(f"density = {request.density}: this model writes one candidate of a bar; leave it out.")
     wishes = densities(request.density, request.bars)
-    names = {wish.instrument for wish in wishes if wish.instrument}
-    named = {name: _instruments(model.vocabulary, [name], "density") for name in names}
+    named = {name: _instruments(model.vocabulary, [name], "density") for *_, name in wishes if name}
     for name, tokens in named.items():
         if opening.instruments is not None and not set(tokens) & set(opening.instruments):
-            raise ConfigError(
-                f"density = {request.density}: {name} is not among the instruments that may play; add it."
-            )
+            raise ConfigError(f"density = {request.density}: {name} is not among those that may play; add it.")
     judge = Fullness(model.vocabulary, wishes, named)
     begun = int(opening.tokens.bars[-1])
     return Candidates(request.count, request.candidates, judge, begun, judge.last) if begun < judge.last else None
@@ -394,7 +391,7 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
-    if k := request.top_k if request.top_k is not None else FEW * (request.form is None):
+    if k := (0 if request.form else FEW) if request.top_k is None else request.top_k:
         processors.append(top_k(k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))

@@ -21,7 +21,7 @@ FORMS = (  # of 64 bars
     "A4 A4 B4 A4 C8 A4 A4 B4 A4 C8 A4 A4 B4 A4",
     "I4 A8 B8 A8 B8 C8 B8 B8 O4",
 )
-OPENING, USUAL, MELODY = 8, "16-67", "2-9"  # bars; notes a bar of all, of a melody that plays: 90 human songs of 100
+OPENING, USUAL, MELODY = 8, "16-67", "2-9"  # bars; notes a bar, of all and of the melody
 
 
 def main(
