@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "museformer": SMALL["museformer"],
     "museformer-shipped": {**SMALL["museformer"], "positions": "rotary", "carry": 2, "countdown": True, "recall": True},
     "museformer-recall": {**SMALL["museformer"], "recall": True},
+    "museformer-habits": {**SMALL["museformer"], "habits": True},
     "museformer-no-coarse": {**SMALL["museformer"], "coarse": False},
     "musemorphose": SMALL["musemorphose"],
     "musemorphose-shipped": {**SMALL["musemorphose"], "carry": 2, "progress": True},

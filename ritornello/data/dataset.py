@@ -154,7 +154,7 @@ class Batches:
         if tokens_per_batch < crop_length * world_size:
             raise MusicError(
                 f"A batch of {tokens_per_batch} tokens cannot give each of {world_size} processes a crop of "
-                f"{crop_length} tokens; set tokens_per_batch to {crop_length * world_size} or more."
+                f"{crop_length} tokens; set the stage's batch (train.stages) to {crop_length * world_size} or more."
             )
         self.dataset, self.crop_length, self.from_start = dataset, crop_length, from_start
         self.seed, self.rank, self.world_size = seed, rank, world_size
@@ -234,7 +234,7 @@ class BarBatches:
         if bars_per_batch < crop_bars * world_size:
             raise MusicError(
                 f"A batch of {bars_per_batch} bars cannot give each of {world_size} processes a crop of {crop_bars} "
-                f"bars; set the batch to {crop_bars * world_size} or more."
+                f"bars; set the stage's batch (train.stages) to {crop_bars * world_size} or more."
             )
         self.dataset, self.crop_bars, self.from_start, self.change = dataset, crop_bars, from_start, change
         self.seed, self.rank, self.world_size = seed, rank, world_size

@@ -208,7 +208,7 @@ class Windows:
         if self.rows < world_size:
             raise MusicError(
                 f"A batch of {steps_per_batch} steps cannot give each of {world_size} processes a window of {steps}; "
-                f"set the stage's batch to {steps * world_size} or more."
+                f"set the stage's batch (train.stages) to {steps * world_size} or more."
             )
         self.dataset, self.steps, self.transposed = dataset, steps, transposed
         self.seed, self.rank, self.world_size = seed, rank, world_size

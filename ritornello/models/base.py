@@ -333,6 +333,10 @@ class DecoderLM(Model):
     def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         raise NotImplementedError
 
+    def predict(self, packed: Packed) -> Float[Tensor, "tokens vocabulary"]:
+        """Logits of the token after each token."""
+        return self.head(self.norm(self.contextualise(packed)))
+
     def player(self, prompt: TokenBatch, seeds: Sequence[int], bars: int | None) -> Any:
         """Who writes on after these prompts, a song a seed: the model itself, where it needs to be told nothing."""
         return self
@@ -349,7 +353,7 @@ class DecoderLM(Model):
     def forward(self, batch: TokenBatch) -> Float[Tensor, "batch time vocabulary"]:
         """Logits of the token after each token; zero on padding."""
         packed = Packed(batch)
-        logits = self.head(self.norm(self.contextualise(packed)))
+        logits = self.predict(packed)
         return logits.new_zeros((*batch.ids.shape, logits.shape[-1])).masked_scatter(packed.real[..., None], logits)
 
     def token_nats(self, batch: TokenBatch) -> Float[Tensor, "batch time"]:
@@ -372,6 +376,5 @@ class DecoderLM(Model):
         return {"loss": self._nats(packed).mean()}
 
     def _nats(self, packed: Packed) -> Float[Tensor, " predicted"]:
-        hidden = self.norm(self.contextualise(packed))
         follows = packed.rows[1:] == packed.rows[:-1]
-        return F.cross_entropy(self.head(hidden[:-1][follows]).float(), packed.ids[1:][follows], reduction="none")
+        return F.cross_entropy(self.predict(packed)[:-1][follows].float(), packed.ids[1:][follows], reduction="none")

@@ -10,16 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
+from typing_extensions import Self
 
 from ritornello.data.batch import TokenBatch
 from ritornello.layers import flexible
 from ritornello.layers.attention import masked_attention, related_mask, summary_mask
 from ritornello.layers.barwise import BarPlan, aggregate, summarise
-from ritornello.layers.cache import BarCache, BarWindow
+from ritornello.layers.cache import BarCache, BarWindow, gone_on_with
+from ritornello.layers.habits import Habits, Memory
 from ritornello.layers.positions import angles_at, rotary_angles, rotate, sinusoids
 from ritornello.layers.transformer import Heads, PreNormBlock
 from ritornello.models.base import DecoderConfig, DecoderLM, Packed
@@ -38,6 +41,8 @@ class Config(DecoderConfig):
     """Off: no summaries (section 4.3, "w/o coarse-grained")."""
     positions: Literal["embedded", "rotary"] = "embedded"
     """Bar and beat embeddings joined to the input (section 3.2), or queries and keys turned by bar and position."""
+    habits: bool = False
+    """Lean towards what each instrument did before in the same context (`layers/habits.py`)."""
     dense: bool = False
     """Compute attention under n × n masks instead of bar by bar: the oracle. Same values, quadratic cost."""
 
@@ -144,9 +149,18 @@ class Places:
 class Cache(BarCache):
     """What the songs that are being written have behind them, and where their next tokens may stand."""
 
-    def __init__(self, bars: BarCache, places: Places | None) -> None:
+    def __init__(self, bars: BarCache, places: Places | None, heard: list[Memory]) -> None:
         super().__init__(bars.songs, bars.carried, bars.joined, bars.step)
         self.places = places
+        self.heard = heard  # of each song, where the model has habits
+
+    def keep(self, rows: list[int]) -> None:
+        super().keep(rows)
+        self.heard = gone_on_with(self.heard, rows) if self.heard else []
+
+    def join(self, other: Self) -> None:
+        super().join(other)
+        self.heard = [*self.heard, *other.heard]
 
 
 class Museformer(DecoderLM):
@@ -159,6 +173,7 @@ class Museformer(DecoderLM):
         super().__init__(config, vocabulary)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.summary = nn.Parameter(torch.randn(config.width) * 0.1) if config.coarse else None
+        self.habits = Habits(vocabulary) if config.habits else None
         if config.positions == "embedded":
             # Section 3.2: bar (256) and beat (128) embeddings are concatenated, then projected.
             self.place = nn.Linear(config.width + 256 + 128, config.width)
@@ -170,6 +185,10 @@ class Museformer(DecoderLM):
 
     def contextualise(self, packed: Packed) -> Float[Tensor, "tokens width"]:
         return self._run(packed)[0]
+
+    def predict(self, packed: Packed) -> Float[Tensor, "tokens vocabulary"]:
+        logits = super().predict(packed)
+        return self.habits(logits, packed.songs()) if self.habits else logits
 
     def _run(self, packed: Packed) -> tuple[Float[Tensor, "tokens width"], Context]:
         config = self.config
@@ -222,7 +241,8 @@ class Museformer(DecoderLM):
         if config.positions == "embedded" and not config.recall:  # what is recalled is in no table
             carried.table = carried.table @ self.place.weight[:, : config.width].T
             places = Places(self.place)
-        return Cache(BarCache([BarWindow(*sizes, like) for _ in range(rows)], carried, joined, step), places)
+        bars = BarCache([BarWindow(*sizes, like) for _ in range(rows)], carried, joined, step)
+        return Cache(bars, places, [Memory(self.habits.events) for _ in range(rows)] if self.habits else [])
 
     @torch.no_grad()
     def prefill(self, batch: TokenBatch, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
@@ -233,7 +253,11 @@ class Museformer(DecoderLM):
         summaries = torch.stack([torch.stack([k, v]) for _, _, k, v in context.record]).transpose(2, 3)
         cache.read(context.plan, tokens, summaries if self.config.coarse else None)
         cache.carried = self.embedding.carried(packed, cache.carried)
-        return self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
+        logits = self.head(self.norm(hidden[batch.lengths.cumsum(0) - 1]))
+        if self.habits is None:
+            return logits
+        cache.heard = [Memory(self.habits.events, np.concatenate(song)) for song in packed.songs()]
+        return self.habits.following(logits, cache.heard)
 
     @torch.no_grad()
     def advance(self, token: Token, cache: Cache) -> Float[Tensor, "rows vocabulary"]:
@@ -247,7 +271,11 @@ class Museformer(DecoderLM):
             angles = angles_at(bars, positions, self.config.width // self.config.heads, x.device)
         logits = cache.step(x, cache.songs, angles) if cache.step else self.plain_step(x, cache, angles)
         cache.advance()
-        return logits
+        if self.habits is None:
+            return logits
+        for memory, id in zip(cache.heard, token.ids.tolist(), strict=True):
+            memory.add(id)
+        return self.habits.following(logits, cache.heard)
 
     def plain_step(
         self, x: Tensor, cache: BarCache, angles: tuple[Tensor, Tensor] | None, added: Tensor | float = 0.0
