@@ -283,7 +283,7 @@ def test_crops_are_changed_by_a_generator_of_their_own(songs: list[Tokens]):
 
 
 def test_impossible_batches_of_bars_are_refused(songs: list[Tokens]):
-    with pytest.raises(MusicError, match="4 bars; set the batch to 8"):
+    with pytest.raises(MusicError, match=r"4 bars; set the stage's batch \(train.stages\) to 8"):
         BarBatches(songs, 7, 4, world_size=2)
     with pytest.raises(MusicError, match="training split is empty"):
         BarBatches([], 8, 4)
