@@ -169,6 +169,18 @@ def test_a_row_that_is_kept_twice_goes_on_by_itself(variant: str, writing: str):
     advances_as_at_once(model, cache, after, start)
 
 
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if make_model(variant).divisible])
+def test_a_row_that_is_set_aside_comes_back(variant: str):
+    model, batch, start = make_used(variant), tokens_for(variant, (60, 60)), 31
+    cache = model.cache(2)
+    model.prefill(replace(batch, lengths=torch.tensor([start, start])), cache)
+    aside = cache.part([0])
+    cache.keep([1])
+    cache.join(aside)
+    turned = replace(batch, **{f: getattr(batch, f)[[1, 0]] for f in PLACED})
+    advances_as_at_once(model, cache, turned, start)
+
+
 def advances_as_at_once(model, cache, batch, start: int = 0) -> None:
     """Token by token from `start` on, equally long songs get the logits that they get all at once."""
     with torch.no_grad():
