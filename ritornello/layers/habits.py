@@ -22,8 +22,8 @@ from ritornello.representations.vocabulary import Vocabulary
 MOST = 64  # followers of a context that are remembered, the most recent ones
 ORDER = 4  # the longest context: so many of an instrument's last pitches, durations or velocities
 CONTEXTS = ORDER + 3
-BUCKETS = 7  # weights differ by how many followers were counted: 0, 1-2, 3-6, 7-14 … 63-64
-SMOOTH = 0.15  # counts are smoothed by this times √events, spread evenly
+BUCKETS = 7  # weights differ by how many followers were counted: 0, 1-2, 3-6, 7-14, 15-30, 31-62, 63-64
+SMOOTH = 0.15  # times √events: how many followers there seem to have been before the first, one as often as another
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # any odd number with many ones: contexts are hashed by a polynomial in it
 
@@ -118,46 +118,49 @@ def _count(keys: NDArray[np.uint64], follower: Ints, events: int, since: int) ->
     return flat.reshape(-1, events).astype(np.float32)
 
 
+_NOTHING: tuple[tuple[int, ...], dict[int, int]] = ((), {})
+
+
 class Memory:
     """The same for a song that is being written, a token at a time."""
 
     def __init__(self, events: Events, ids: Ints | tuple[int, ...] = ()) -> None:
         self.events = events
-        self._line = self._position = 0
+        self._kinds, self._next = events.kind.tolist(), events.next.tolist()
+        self._line = self._position = self.kind = 0
         self._own: dict[tuple[int, int], tuple[int, ...]] = {}  # (line, kind) → its last events, newest first
         self._keys: list[tuple[int, ...]] = []  # the contexts that the song stands in
-        self._followed: dict[tuple[int, ...], tuple[int, ...]] = {}  # context → what followed
-        self.kind = 0
+        # context → what followed, and how often each did. Neither is ever changed: copies of a song share them
+        self._followed: dict[tuple[int, ...], tuple[tuple[int, ...], dict[int, int]]] = {}
         for id in ids:
             self.add(int(id))
 
     def add(self, id: int) -> None:
         """One more token."""
-        events, kind = self.events, int(self.events.kind[id])
+        kind = self._kinds[id]
         if kind == self.kind:
             for key in self._keys:
-                self._followed[key] = (*self._followed.get(key, ())[1 - MOST :], id)
+                followed, counts = self._followed.get(key, _NOTHING)
+                counts = {**counts, id: counts.get(id, 0) + 1}
+                if len(followed) == MOST:
+                    counts[followed[0]] -= 1
+                    followed = followed[1:]
+                self._followed[key] = ((*followed, id), counts)
         if kind >= 0:
             self._own[self._line, kind] = (id, *self._own.get((self._line, kind), ())[: ORDER - 1])
-        elif events.line[id]:
+        elif self.events.line[id]:
             self._line = id
-        elif events.position[id]:
+        elif self.events.position[id]:
             self._position = id
-        self.kind = int(events.next[id])
+        self.kind = self._next[id]
         said, note = (self._own.get((self._line, k), ()) for k in (self.kind, 0))
-        contexts = [said[:n] + (0,) * (n - len(said)) for n in range(ORDER + 1)]
-        contexts += [(self._position,), (self._position, *(note or (0,))[:1])]
-        self._keys = [(i, kind, self._line, *context) for i, context in enumerate(contexts)]
+        start = (kind, self._line)
+        self._keys = [(n, *start, *said[:n]) for n in range(ORDER + 1)]
+        self._keys += [(-1, *start, self._position), (-2, *start, self._position, *note[:1])]
 
-    def counts(self) -> NDArray[np.float32]:
-        """Of the events of `kind`, which may follow next [CONTEXTS, events of the kind]."""
-        members = self.events.members[self.kind]
-        found = [id - members.start + i * len(members) for i, key in enumerate(self._keys) for id in self._heard(key)]
-        counted = np.bincount(np.array(found, np.int64), minlength=CONTEXTS * len(members))
-        return counted.reshape(CONTEXTS, -1).astype(np.float32)
-
-    def _heard(self, key: tuple[int, ...]) -> tuple[int, ...]:
-        return self._followed.get(key, ())
+    def counts(self) -> list[tuple[tuple[int, ...], dict[int, int]]]:
+        """Of every context: the events of `kind`, which may follow next, that followed before; how often each did."""
+        return [self._followed.get(key, _NOTHING) for key in self._keys]
 
     def copy(self) -> Memory:
         other = copy(self)
@@ -166,15 +169,21 @@ class Memory:
 
 
 class Habits(nn.Module):
-    """Moves logits towards what was counted. Fresh, it changes nothing, so it can join a trained model."""
+    """Moves logits towards what was counted. Fresh, it changes nothing, so it can join a trained model.
+
+    An event's logit becomes a times itself, plus in every context w log(1 + c / s), where c is its count, and a and w
+    depend on how much was counted. Then the logits of its kind are shifted, so that the kind is as likely as before.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.events = Events(vocabulary)
         kinds = len(self.events.members)
         self.weight = nn.Parameter(torch.zeros(kinds, CONTEXTS, BUCKETS))
-        self.own = nn.Parameter(torch.ones(kinds, BUCKETS))
-        """Of the model's own logits, by how much was counted without a context."""
+        self.own = nn.Parameter(torch.ones(kinds, BUCKETS))  # by what was counted in the line as a whole
+        self._logs = [np.log1p(np.arange(MOST + 1) / _smooth(those)).tolist() for those in self.events.members]
+        inside = torch.from_numpy(self.events.kind) == torch.arange(kinds)[:, None]
+        self.register_buffer("_inside", inside, persistent=False)
 
     def forward(
         self, logits: Float[Tensor, "tokens vocabulary"], songs: list[tuple[Ints, Ints]]
@@ -187,30 +196,44 @@ class Habits(nn.Module):
                 heard[kind].append(Heard(found.places - len(past) + start, found.counts))
             start += len(ids)
         logits = logits.clone()
-        for kind, parts in enumerate(heard):
-            places = np.concatenate([part.places for part in parts])
-            self._lean(logits, kind, places, np.concatenate([part.counts for part in parts]))
+        for kind, (parts, those) in enumerate(zip(heard, self.events.members, strict=True)):
+            rows = torch.from_numpy(np.concatenate([part.places for part in parts])).to(logits.device)
+            counts = torch.from_numpy(np.concatenate([part.counts for part in parts])).to(logits.device)
+            bucket = (counts.sum(-1) + 1).log2().floor().long()
+            weight = self.weight[kind].gather(1, bucket.T).T
+            push = (weight[:, None] @ (counts / _smooth(those)).log1p())[:, 0]
+            inside = slice(those.start, those.stop)
+            moved = _moved(logits[rows, inside].float(), self.own[kind, bucket[:, :1]], push)
+            logits[rows, inside] = moved.to(logits.dtype)
         return logits
 
     def following(
         self, logits: Float[Tensor, "rows vocabulary"], memories: list[Memory]
     ) -> Float[Tensor, "rows vocabulary"]:
         """`forward` for the next token of every song."""
-        logits = logits.clone()
-        for kind in {memory.kind for memory in memories}:
-            rows = [row for row, memory in enumerate(memories) if memory.kind == kind]
-            self._lean(logits, kind, np.array(rows), np.stack([memories[row].counts() for row in rows]))
-        return logits
+        weight, own = self.weight.tolist(), self.own.tolist()
+        places: list[int] = []
+        pushes: list[float] = []
+        factors: list[float] = []
+        for row, memory in enumerate(memories):
+            start, logs, counted = row * logits.shape[1], self._logs[memory.kind], memory.counts()
+            for (followed, counts), weights in zip(counted, weight[memory.kind], strict=True):
+                by_total = weights[(len(followed) + 1).bit_length() - 1]
+                places += [start + id for id in counts]
+                pushes += [by_total * logs[count] for count in counts.values()]
+            factors.append(own[memory.kind][(len(counted[0][0]) + 1).bit_length() - 1])
+        push = np.bincount(np.array(places, np.int64), pushes, logits.numel()).reshape(logits.shape)
+        told = torch.from_numpy(push.astype(np.float32)).to(logits.device)
+        factor = torch.tensor(factors, device=logits.device)[:, None]
+        inside = self._inside[[memory.kind for memory in memories]]
+        return torch.where(inside, _moved(logits.where(inside, -torch.inf), factor, told), logits)
 
-    def _lean(self, logits: Tensor, kind: int, places: Ints, counts: NDArray[np.float32]) -> None:
-        """Replace, in place, the logits of one kind of event at some places."""
-        members = slice(self.events.members[kind].start, self.events.members[kind].stop)
-        rows, seen = torch.from_numpy(places).to(logits.device), torch.from_numpy(counts).to(logits.device)
-        total = seen.sum(-1)
-        smooth = SMOOTH * seen.shape[-1] ** 0.5
-        told = ((seen * seen.shape[-1] + smooth) / (total[..., None] + smooth)).log()  # 0 where nothing was counted
-        bucket = (total + 1).log2().floor().long()
-        weight = self.weight[kind].gather(1, bucket.T).T
-        own = logits[rows, members].float()
-        leaned = own * self.own[kind, bucket[:, :1]] + (weight[:, None] @ told)[:, 0]
-        logits[rows, members] = (leaned.log_softmax(-1) + own.logsumexp(-1, keepdim=True)).to(logits.dtype)
+
+def _smooth(those: range) -> float:
+    """What counts are measured by: SMOOTH √events, spread evenly over the events."""
+    return SMOOTH * len(those) ** -0.5
+
+
+def _moved(own: Tensor, factor: Tensor, push: Tensor) -> Tensor:
+    """own * factor + push, shifted so that all together are as likely as they were."""
+    return torch.log_softmax(own * factor + push, -1) + (own - torch.log_softmax(own, -1))  # logsumexp is slow here
