@@ -175,6 +175,8 @@ class Habits(nn.Module):
     depend on how much was counted. Then the logits of its kind are shifted, so that the kind is as likely as before.
     """
 
+    _inside: Tensor  # [kinds, vocabulary]: which events are of a kind
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.events = Events(vocabulary)

@@ -103,7 +103,7 @@ def test_what_was_counted_becomes_likelier_and_no_kind_does():
     memory = Memory(EVENTS, (BOS, *[pitch + 1, duration, velocity] * 5))
     torch.testing.assert_close(leaning.following(logits, [memory]), logits)  # fresh, it changes nothing
     with torch.no_grad():
-        leaning.weight += 0.5
+        leaning.weight.add_(0.5)
         leaned = leaning.following(logits, [memory])
     before, after = logits.softmax(-1)[0].numpy(), leaned.softmax(-1)[0].numpy()
     assert after[pitch + 1] > 2 * before[pitch + 1]
