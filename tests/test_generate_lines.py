@@ -10,8 +10,9 @@ from ritornello.errors import ConfigError
 from ritornello.generate import Request, finish, generate
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
+from ritornello.run import Run, RunConfig
 from ritornello.studio.models import describe
-from tests.families import make_model
+from tests.families import make_config, make_model
 from tests.lines import make_melody
 from tests.rolls import make_chorale
 
@@ -77,8 +78,11 @@ def test_a_page_is_told_the_familys_temperature():
     assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.75}
 
 
-def test_a_page_is_told_how_faithful_a_model_is():
+def test_a_page_is_told_how_faithful_a_model_is(tmp_path: Path):
+    """One that recalls needs fewer nats."""
+    config = RunConfig.from_dict(make_config("museformer"))
+    Run.create(config, tmp_path).save()
     defaults = [
-        describe(name)[0]["schema"]["properties"]["faithful"]["default"] for name in ("museformer", "museformer_recall")
+        describe(str(name))[0]["schema"]["properties"]["faithful"]["default"] for name in (tmp_path, "museformer")
     ]
     assert defaults == [4.0, 2.0]

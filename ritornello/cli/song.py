@@ -26,7 +26,7 @@ OPENING, USUAL, MELODY = 8, "16-67", "2-9"  # bars; notes a bar, of all and of t
 
 def main(
     request: OmitArgPrefixes[Request] = A_SONG,
-    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer_recall",
+    run: Annotated[str, arg(metavar="NAME|FOLDER")] = "museformer",
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.mid|FOLDER")] = Path("songs"),
     device: str = "cpu",
 ) -> None:
