@@ -36,7 +36,6 @@ from ritornello.song import Song
 
 BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1)
 BUDGET_PER_BAR = 320  # where that is more; 95 bars in 100 of Lakh songs need fewer
-FEW = 8  # likeliest tokens, as in the paper: so music comes back by itself. With a form it does so anyway
 EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
 STRICT = {"melody": MelodyGrammar, "voices": VoicesGrammar}  # grammars of representations without instruments
 
@@ -60,7 +59,8 @@ class Request(Config):
     temperature: float | None = Field(None, gt=0, le=10)
     """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
     top_k: int | None = Field(None, ge=0)
-    """Draw from the k likeliest tokens only, 0: from all; by default from 8, and from all where a form is asked for."""
+    """Draw from the k likeliest tokens only, 0: from all. By default what suits the model, mostly 8, and all where a
+    form is asked for, with which music comes back anyway."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the likeliest tokens that together reach this probability."""
     min_p: float = Field(0.0, ge=0, le=1)
@@ -391,7 +391,7 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
-    if k := (0 if request.form else FEW) if request.top_k is None else request.top_k:
+    if k := (0 if request.form else model.config.few) if request.top_k is None else request.top_k:
         processors.append(top_k(k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))

@@ -82,6 +82,10 @@ def test_a_form_is_drawn_from_all_tokens_and_other_songs_from_the_likeliest():
     assert said(form="A1 A1") == said(form="A1 A1", top_k=0) != said(form="A1 A1", top_k=8)
 
 
+def test_a_model_with_habits_is_drawn_from_more():
+    assert [make_model(f"museformer{variant}").config.few for variant in ("", "-recall", "-habits")] == [8, 8, 12]
+
+
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
     growing = drafts(representation, bars=4, count=2)
     assert [draft.bars for draft in growing] == [1, 2, 3, 4]

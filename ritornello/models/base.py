@@ -114,6 +114,11 @@ class DecoderConfig(Config):
         """Nats that a token gains by coming again, where a form is asked for; a song that recalls needs fewer."""
         return 2.0 if self.recall else 4.0
 
+    @property
+    def few(self) -> int:
+        """Likeliest tokens that a song without a form is drawn from, as in the paper: so music comes back by itself."""
+        return 8
+
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
         if self.width % (2 * self.heads):

@@ -215,7 +215,7 @@ def test_spread_windows_do_not_overlap():
 def test_nothing_to_learn_from_is_said():
     with pytest.raises(MusicError, match="no song of 32 steps with bars of 16"):
         Windows([barred(12, 12, 12)], 32, 64, bar=16)
-    with pytest.raises(MusicError, match="set the stage's batch .train.stages. to 64"):
+    with pytest.raises(MusicError, match=r"set the stage's batch \(train.stages\) to 64"):
         Windows([barred(16, 16, 16)], 32, 32, world_size=2)
 
 
