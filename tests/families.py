@@ -37,7 +37,14 @@ SMALL: dict[str, dict[str, Any]] = {
 SEQUENCES = ("music_transformer", "transformer_xl", "longformer", "linear_transformer")
 VARIANTS: dict[str, dict[str, Any]] = {
     "museformer": SMALL["museformer"],
-    "museformer-shipped": {**SMALL["museformer"], "positions": "rotary", "carry": 2, "countdown": True, "recall": True},
+    "museformer-shipped": {
+        **SMALL["museformer"],
+        "positions": "rotary",
+        "carry": 2,
+        "countdown": True,
+        "recall": True,
+        "habits": True,
+    },
     "museformer-recall": {**SMALL["museformer"], "recall": True},
     "museformer-habits": {**SMALL["museformer"], "habits": True},
     "museformer-no-coarse": {**SMALL["museformer"], "coarse": False},

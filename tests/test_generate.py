@@ -83,7 +83,11 @@ def test_a_form_is_drawn_from_all_tokens_and_other_songs_from_the_likeliest():
 
 
 def test_a_model_with_habits_is_drawn_from_more():
-    assert [make_model(f"museformer{variant}").config.few for variant in ("", "-recall", "-habits")] == [8, 8, 12]
+    def said(**wishes: Any) -> list[int]:
+        model, request = make_model("museformer-habits"), Request(bars=2, max_tokens=800, **wishes)
+        return [*generate(model, build("museformer"), request)][-1].tokens[0].ids.tolist()
+
+    assert said() == said(top_k=12) != said(top_k=8)
 
 
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):

@@ -220,15 +220,19 @@ class Habits(nn.Module):
         for row, memory in enumerate(memories):
             start, logs, counted = row * logits.shape[1], self._logs[memory.kind], memory.counts()
             for (followed, counts), weights in zip(counted, weight[memory.kind], strict=True):
-                by_total = weights[(len(followed) + 1).bit_length() - 1]
+                by_total = weights[_bucket(followed)]
                 places += [start + id for id in counts]
                 pushes += [by_total * logs[count] for count in counts.values()]
-            factors.append(own[memory.kind][(len(counted[0][0]) + 1).bit_length() - 1])
+            factors.append(own[memory.kind][_bucket(counted[0][0])])
         push = np.bincount(np.array(places, np.int64), pushes, logits.numel()).reshape(logits.shape)
         told = torch.from_numpy(push.astype(np.float32)).to(logits.device)
         factor = torch.tensor(factors, device=logits.device)[:, None]
         inside = self._inside[[memory.kind for memory in memories]]
         return torch.where(inside, _moved(logits.where(inside, -torch.inf), factor, told), logits)
+
+
+def _bucket(followed: tuple[int, ...]) -> int:
+    return (len(followed) + 1).bit_length() - 1
 
 
 def _smooth(those: range) -> float:

@@ -110,3 +110,16 @@ def test_what_was_counted_becomes_likelier_and_no_kind_does():
     for members in EVENTS.members:
         part = slice(members.start, members.stop)
         assert after[part].sum() == pytest.approx(before[part].sum(), rel=1e-5)
+
+
+def test_a_crop_has_the_habits_of_what_stands_before_it():
+    torch.manual_seed(0)
+    pitch, duration, velocity = (NAMES.range(f).start for f in ("Pitch", "Duration", "Velocity"))
+    ids = np.array([BOS, *[pitch + 1, duration, velocity, pitch, duration + 1, velocity] * 5])
+    leaning, logits = Habits(NAMES), torch.randn(len(ids), NAMES.size)
+    torch.nn.init.normal_(leaning.weight)
+    with torch.no_grad():
+        whole, crop = leaning(logits, [(ids[:0], ids)])[20:], leaning(logits[20:], [(ids[:20], ids[20:])])
+        alone = leaning(logits[20:], [(ids[:0], ids[20:])])
+    torch.testing.assert_close(crop, whole)
+    assert not torch.allclose(alone, whole)
