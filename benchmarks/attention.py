@@ -28,6 +28,7 @@ from ritornello.layers.barwise import BarPlan, aggregate
 from ritornello.layers.flexible import attend, block_mask
 from ritornello.models.museformer import Config, FineCoarseAttention, Museformer
 from ritornello.representations import build
+from ritornello.train.loop import multiplies_bfloat16
 
 LENGTHS = (1024, 5120, 15360)
 GPU_LENGTHS = (5120, 10240, 20480, 40960)
@@ -44,7 +45,7 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     for what in ("attention", "step"):
-        for dtype in ("float32", "bfloat16") if what == "attention" or knows_bfloat16() else ("float32",):
+        for dtype in ("float32", "bfloat16") if what == "attention" or multiplies_bfloat16() else ("float32",):
             for tokens in chosen.lengths:
                 found = {
                     which: in_own_process(__file__, {"what": what, "dtype": dtype, "tokens": tokens, "full": full})
@@ -69,11 +70,6 @@ def main() -> None:
             elif not chosen.json:
                 grown = "  ".join(f"{n}: n^{exponent(list(p), list(p.values())):.2f}" for n, p in lines.items())
                 print(f"{what}, {unit}: {grown}")
-
-
-def knows_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16."""
-    return torch.cpu.get_capabilities().get("avx512_bf16", True)
 
 
 def of(row: dict[str, Any], what: str, dtype: str) -> bool:

@@ -31,11 +31,12 @@ from ritornello.data.rolls import collate as collate_rolls
 from ritornello.evaluate.bootstrap import interval
 from ritornello.evaluate.framewise import Crop, framewise
 from ritornello.evaluate.ngram import NGram
-from ritornello.generate import Request, finish, generate
+from ritornello.generate import finish, generate
 from ritornello.models.masked_diffusion import beats
 from ritornello.representations import build, melody
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.request import Request
 
 
 def in_all_keys(songs: Sequence[Tokens], vocabulary: Vocabulary) -> list[np.ndarray]:

@@ -20,9 +20,10 @@ from rich.table import Table
 
 import ritornello as rn
 from ritornello.api import Player
-from ritornello.generate import Request, generate
+from ritornello.generate import generate
 from ritornello.representations.base import Tokens
 from ritornello.representations.vocabulary import EOS, Vocabulary
+from ritornello.request import Request
 from ritornello.sampling.density import densities
 from ritornello.sampling.form import origins, sections
 
@@ -37,7 +38,7 @@ def written(player: Player, **wishes: Any) -> tuple[Tokens, ...]:
 
 def forms(player: Player, songs: int, seed: int) -> Iterator[dict[str, Any]]:
     vocabulary = player.run.representation.vocabulary
-    back = [(here, there) for here, there in enumerate(origins(sections(FORM))) if there >= 0]
+    back = [(here, origin.whole.bar) for here, origin in enumerate(origins(sections(FORM))) if origin.whole]
     for nats in FAITHFUL:
         made = written(player, form=FORM, faithful=nats, count=songs, seed=seed)
         pairs = [(bar(song, here), bar(song, there)) for song in made for here, there in back]

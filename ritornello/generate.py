@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
 from symusic.core import TempoTick
-from typing_extensions import Self
 
-from ritornello.config import Config
 from ritornello.data.batch import TokenBatch, collate, unbatch
 from ritornello.errors import ConfigError, MusicError
 from ritornello.models.base import DecoderLM
@@ -24,98 +21,20 @@ from ritornello.music.score import MusicWarning, Score, read
 from ritornello.music.tracks import PROGRAMS
 from ritornello.representations.base import Representation, Tokens
 from ritornello.representations.vocabulary import BOS, EOS, Vocabulary
+from ritornello.request import Request
 from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.candidates import Candidates, candidate_seeds
 from ritornello.sampling.density import Fullness, densities
-from ritornello.sampling.form import Returning, origins, sections
+from ritornello.sampling.form import Origin, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.keys import in_c, towards
 from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
+from ritornello.sampling.returning import Returning
 from ritornello.sampling.strict import MelodyGrammar, VoicesGrammar
 from ritornello.song import Song
 
-BUDGET = 20_480  # tokens of a song, as in the paper (section 4.1)
-BUDGET_PER_BAR = 320  # where that is more; 95 bars in 100 of Lakh songs need fewer
 EMPTY_BARS = 2  # in a row, at most: of human bars 0.2 % are empty
 STRICT = {"melody": MelodyGrammar, "voices": VoicesGrammar}  # grammars of representations without instruments
-
-
-class Request(Config):
-    """What a musician may ask for."""
-
-    bars: int | None = Field(None, ge=1, le=4096)
-    """Bars of the whole song, a prompt's included; by default the song ends where it wants to, or with its form."""
-    form: str | None = None
-    """Sections by letters, such as "AABA" or "A8 B16 A8": where a letter comes again, so does its music."""
-    faithful: float | None = Field(None, ge=0, le=100)
-    """How much what comes again is as it was: nats that each of its tokens gains; by default what suits the model."""
-    density: str | None = None
-    """Notes a bar, such as "20-60", by bars or of an instrument: "1-8:10-30,9-16:40,9-16:melody 4-8". Of a bar's
-    candidates the nearest is kept."""
-    candidates: int = Field(4, ge=1, le=16)
-    """How many candidates of every bar are written where a density is asked for."""
-    seed: int = Field(0, ge=0, lt=2**31)
-    """The same seed and wishes give the same song; of several songs, the next ones have the next seeds."""
-    temperature: float | None = Field(None, gt=0, le=10)
-    """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
-    top_k: int | None = Field(None, ge=0)
-    """Draw from the k likeliest tokens only, 0: from all. By default what suits the model, mostly 8, and all where a
-    form is asked for, with which music comes back anyway."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Draw from the likeliest tokens that together reach this probability."""
-    min_p: float = Field(0.0, ge=0, le=1)
-    """Draw from tokens at least so many times as likely as the likeliest; 0: from all."""
-    tempo: float | None = Field(None, gt=0)
-    """Quarters a minute, from the first bar (after a prompt: from its end) to the last."""
-    key: str | None = None
-    """Such as "D minor" or "Eb major"."""
-    instruments: tuple[str, ...] | None = None
-    """Which may play; by default all, or those of the prompt."""
-    count: int = Field(1, ge=1, le=256)
-    """How many songs, in one batch."""
-    prompt: Path | None = None
-    """A MIDI file to go on from; its key, tempo and instruments are kept."""
-    prompt_bars: int | None = Field(None, ge=1)
-    """How many of its bars to keep, from the first that sounds; by default all."""
-    max_tokens: int | None = Field(None, ge=10, le=1_000_000)
-    """Length of a song at most; by default 20,480, or 320 a bar where that is more."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_form(cls, wishes: Any) -> Any:
-        """A form says how many bars there are."""
-        if not isinstance(wishes, dict) or not isinstance(wishes.get("form"), str):
-            return wishes
-        bars = wishes.get("bars")
-        return {**wishes, "bars": sum(n for _, n in sections(wishes["form"], bars if isinstance(bars, int) else None))}
-
-    @model_validator(mode="after")
-    def _has_density(self) -> Self:
-        if self.density is not None:
-            densities(self.density, self.bars)
-        return self
-
-    @field_validator("key")
-    @classmethod
-    def _is_key(cls, key: str | None) -> str | None:
-        try:
-            return key and str(Key.parse(key))
-        except MusicError as error:
-            raise ValueError(str(error)) from None
-
-    @field_validator("instruments", mode="before")
-    @classmethod
-    def _split(cls, names: Any) -> Any:
-        """Names between commas are as good as separate names."""
-        if names is None:
-            return None
-        parts = [names] if isinstance(names, str) else list(names)
-        return tuple(name.strip().lower() for part in parts for name in str(part).split(",") if name.strip()) or None
-
-    @property
-    def budget(self) -> int:
-        """Tokens of a song at most."""
-        return self.max_tokens or max(BUDGET, BUDGET_PER_BAR * (self.bars or 0))
 
 
 @dataclass(frozen=True)
@@ -158,10 +77,11 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
 
     Where `request.bars` is given, each song has exactly as many. Song i is the one that seed + i alone would give.
 
-    Raises: ConfigError for a wish that this representation or these limits cannot meet; MusicError for a prompt that
+    Raises: ConfigError for a wish that this representation or these limits cannot meet; MusicError for a MIDI file that
     cannot be read.
     """
     start = time.monotonic()
+    form, request, remarks = _form(representation, request)
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
     candidates = _candidates(model, request, opening)
@@ -172,10 +92,9 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     player = model.player(prompt, seeds, request.bars)
-    if request.form:
-        of = origins(sections(request.form, request.bars))
+    if form:
         faithful = model.config.faithful if request.faithful is None else request.faithful
-        player = Returning(player, representation.vocabulary, of, faithful)
+        player = Returning(player, representation.vocabulary, form, faithful)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         processors = _processors(model, representation, request)
@@ -185,10 +104,30 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
             done, taken = bool(draft.done.all()), time.monotonic() - start
             chosen = draft.complete if candidates and not done else None  # later bars may yet be chosen otherwise
             songs = tuple(_complete(row, chosen) for row in rows)
-            yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
+            yield Draft(songs, draft.complete, done, taken, request, representation, (*opening.remarks, *remarks))
     finally:
         model.train(training)
         torch.set_num_threads(threads)
+
+
+def _form(representation: Representation, request: Request) -> tuple[list[Origin], Request, tuple[str, ...]]:
+    """Of every bar where it comes from; the request with as many bars as the form has; what is to be said of it."""
+    asked = request.form or request.form_of
+    if asked and "Position" not in representation.vocabulary.families:
+        name = "form" if request.form else "form_of"
+        raise ConfigError(f"{name} = {asked}: this model's songs have no form to ask for; leave it out.")
+    if request.form:
+        return origins(sections(request.form, request.bars)), request, ()
+    if not request.form_of:
+        return [], request, ()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MusicWarning)  # of notes, of which none is taken over
+            form = form_of(representation.encode(read(request.form_of)), representation.vocabulary)
+    except MusicError as error:
+        raise MusicError(f"{request.form_of} gives no form: {error}") from None
+    said = f"The form is that of {request.form_of.name}, which has {len(form)} bars."
+    return form, request.model_copy(update={"bars": request.bars or len(form)}), (said,)
 
 
 def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candidates | None:
@@ -210,8 +149,6 @@ def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candida
 def _grammar(representation: Representation, request: Request, opening: Opening, rows: int) -> Any:
     """What the songs keep to: a `Grammar`, or a `StrictGrammar` of one voice or four."""
     vocabulary = representation.vocabulary
-    if request.form and "Position" not in vocabulary.families:
-        raise ConfigError(f"form = {request.form}: this model's songs have no form to ask for; leave it out.")
     sizes = {"bars": request.bars, "max_tokens": request.budget}
     if strict := STRICT.get(representation.name):
         return strict(vocabulary, rows, key=_key(vocabulary, request.key), **sizes)
@@ -391,7 +328,7 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
-    if k := (0 if request.form else model.config.few) if request.top_k is None else request.top_k:
+    if k := (0 if request.form or request.form_of else model.config.few) if request.top_k is None else request.top_k:
         processors.append(top_k(k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))

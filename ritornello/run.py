@@ -28,7 +28,7 @@ from ritornello.data.dataset import TokenDataset
 from ritornello.data.rolls import RollDataset, spread
 from ritornello.data.rolls import collate as collate_rolls
 from ritornello.errors import ConfigError, RitornelloError
-from ritornello.generate import Draft, Request, generate
+from ritornello.generate import Draft, generate
 from ritornello.generate_rolls import RollDraft, generate_rolls
 from ritornello.models import family
 from ritornello.models.base import Controls, DecoderLM, Model, RollModel
@@ -36,6 +36,7 @@ from ritornello.representations import build
 from ritornello.representations.base import Representation
 from ritornello.representations.pianoroll import PianoRoll
 from ritornello.representations.vocabulary import Vocabulary
+from ritornello.request import Request
 from ritornello.song import Song
 from ritornello.train.loop import TrainConfig
 

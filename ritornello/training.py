@@ -21,10 +21,10 @@ from ritornello.data.dataset import BarBatches, Batches, TokenDataset, whole_son
 from ritornello.data.rolls import RollBatch, RollDataset, Windows
 from ritornello.data.rolls import collate as collate_rolls
 from ritornello.errors import ConfigError
-from ritornello.generate import Request
 from ritornello.models.base import RollModel
 from ritornello.representations.base import Tokens
 from ritornello.representations.remi import transposable, transpose
+from ritornello.request import Request
 from ritornello.run import Run, RunConfig, measure_rolls, play, write_tensors
 from ritornello.train.log import Log
 from ritornello.train.loop import train

@@ -15,10 +15,10 @@ import ritornello as rn
 from ritornello.cli import VERBS, main
 from ritornello.cli.song import A_SONG, FORMS, usual
 from ritornello.errors import ConfigError, RitornelloError
-from ritornello.generate import Request
 from ritornello.music.audio import find_synthesizer
 from ritornello.music.bars import bars
 from ritornello.music.score import read, write
+from ritornello.request import Request
 from ritornello.run import Run, RunConfig
 from tests.families import SMALL
 from tests.rolls import make_chorale

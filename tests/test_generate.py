@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from ritornello.errors import ConfigError, MusicError, RitornelloError
-from ritornello.generate import Draft, Request, finish, generate
+from ritornello.generate import Draft, finish, generate
 from ritornello.music.bars import bars
 from ritornello.music.keys import Key, find_key, pitch_classes
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
 from ritornello.representations.base import Representation
+from ritornello.representations.vocabulary import EOS
+from ritornello.request import Request
 from ritornello.song import Song
 from tests.families import make_model
 from tests.sampling.wellformed import Deaf, fault
@@ -108,6 +110,26 @@ def test_what_a_form_says_comes_again():
         {note[:4] for note in notes(song.score, 4 * stop) if note[2] >= 4 * start} for start, stop in ((0, 2), (5, 7))
     )
     assert len({(p, d, onset + 20, key) for p, d, onset, key in first} & again) > 0.9 * len(again) > 0
+
+
+def test_the_form_of_a_midi_file_is_taken_over(representation: Representation, tmp_path: Path):
+    """Its music is not: where its third and fourth bar are its first two again, so it is in the song."""
+    score = make_song(3, bars=2)
+    for track in score.tracks:
+        track.notes.extend(track.shift_time(8 * score.ticks_per_quarter).notes)
+    write(score, tmp_path / "mine.mid")
+    wishes = {"form_of": tmp_path / "mine.mid", "faithful": 100, "max_tokens": 2000}
+    last = drafts(representation, **wishes)[-1]
+    (tokens,), (song,) = last.tokens, last.songs()
+    lengths = representation.vocabulary.range("Duration")  # which may be cut: no note outlasts the song
+    first, second, *again = (
+        [id for id in tokens.ids[(tokens.bars == b) & (tokens.ids > EOS)].tolist() if id not in lengths]
+        for b in range(song.facts.bars)
+    )
+    assert again == [first, second]
+    assert first != second
+    assert "The form is that of mine.mid, which has 4 bars." in song.remarks
+    assert drafts(representation, **wishes, bars=5)[-1].songs()[0].facts.bars == 5
 
 
 @pytest.mark.parametrize(("recall", "asked", "nats"), [(False, None, 4.0), (True, None, 2.0), (True, 3.0, 3.0)])
@@ -308,6 +330,21 @@ def test_a_prompt_that_cannot_be_met_is_one_sentence(representation: Representat
     ):
         with pytest.raises(RitornelloError, match=sentence):
             songs(representation, **wishes)
+
+
+def test_a_form_that_a_file_has_not_is_one_sentence(prompt: Path, tmp_path: Path):
+    museformer = build("museformer")
+    with pytest.raises(RitornelloError, match=r"none\.mid"):
+        songs(museformer, form_of=tmp_path / "none.mid")
+    with pytest.raises(
+        ConfigError, match=r"form = AABA and form_of = .*mine\.mid are two forms; leave one of them out"
+    ):
+        songs(museformer, form_of=prompt, form="AABA")
+    score = make_song(0)
+    score.time_signatures[0].numerator = 3
+    write(score, tmp_path / "waltz.mid")
+    with pytest.raises(MusicError, match=r"waltz\.mid gives no form: .*4/4"):
+        songs(museformer, form_of=tmp_path / "waltz.mid")
 
 
 def test_a_prompt_that_the_representation_cannot_hold(tmp_path: Path):

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ritornello.errors import ConfigError
-from ritornello.generate import Request, finish, generate
+from ritornello.generate import finish, generate
 from ritornello.music.score import Score, read, write
 from ritornello.representations import build
+from ritornello.request import Request
 from ritornello.run import Run, RunConfig
 from ritornello.studio.models import describe
 from tests.families import make_config, make_model

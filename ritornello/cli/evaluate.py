@@ -30,10 +30,10 @@ from ritornello.evaluate.report import evaluate, markdown, tables
 from ritornello.evaluate.restyle import LENGTHS, evaluate_restyle
 from ritornello.evaluate.restyle import markdown as restyle_markdown
 from ritornello.evaluate.restyle import tables as restyle_tables
-from ritornello.generate import Request
 from ritornello.music.score import Score
 from ritornello.representations.base import Tokens
 from ritornello.representations.pianoroll import PianoRoll
+from ritornello.request import Request
 from ritornello.restyle import Manner
 
 Item = TypeVar("Item")

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from ritornello.errors import MusicError
-from ritornello.generate import Request
 from ritornello.music.score import write_bytes
+from ritornello.request import Request
 from ritornello.song import Song
 
 SHIPPED = "museformer"

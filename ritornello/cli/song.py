@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, arg
 
 from ritornello.cli import generate
-from ritornello.generate import Request
+from ritornello.request import Request
 
 A_SONG = Request(bars=64, seed=secrets.randbelow(10_000))
 FORMS = (  # of 64 bars
@@ -56,7 +56,7 @@ def usual(request: Request) -> Request:
     if request.density is None and request.instruments is None:
         opening = f"1-{min(OPENING, request.bars or OPENING)}"
         wishes["density"] = f"{opening}:{USUAL},{opening}:melody {MELODY}"
-    if request.form is None and request.bars == A_SONG.bars:
+    if request.form is None and request.form_of is None and request.bars == A_SONG.bars:
         wishes["form"] = FORMS[request.seed % len(FORMS)]
     return request if request.prompt else Request(**request.model_dump() | wishes)
 

@@ -17,11 +17,12 @@ from ritornello.errors import ConfigError
 from ritornello.evaluate.cost import costs
 from ritornello.evaluate.likelihood import likelihood
 from ritornello.evaluate.ngram import yardsticks
-from ritornello.generate import Request, finish, generate
+from ritornello.generate import finish, generate
 from ritornello.music.score import Score, read
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.reproduce.scales import FULL, ROWS, TITLES, Scale
+from ritornello.request import Request
 from ritornello.run import DataConfig, Run, RunConfig
 from ritornello.training import train_run
 

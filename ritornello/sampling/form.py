@@ -1,28 +1,21 @@
-"""A form that is asked for, such as "AABA": where a letter comes again so does its music, if the model agrees."""
+"""Forms: which bars come again, as letters such as "AABA" say it, or as it is in a song that there is."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Int
 
-from ritornello.representations.vocabulary import EOS, Vocabulary
+from ritornello.music.similarity import BarSets, bar_similarity
+from ritornello.representations.base import Tokens
+from ritornello.representations.vocabulary import Vocabulary
 
 SECTION = 8  # bars, where nothing else is said
-HEAD = ("BOS", "Bar", "Metre", "Tempo")
-NOTE = ("Position", "Chord", "Instrument", "Pitch", "Duration", "Velocity")
-STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a bar has them (see `grammar`)
-STAGES["Drum"] = STAGES["Pitch"]
-
-Place = tuple[int, int, int, int]
-"""Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
+ALIKE = 0.3  # from here on a bar of a song is an earlier one again
 
 
 def sections(form: str, bars: int | None = None) -> list[tuple[str, int]]:
@@ -51,102 +44,79 @@ def sections(form: str, bars: int | None = None) -> list[tuple[str, int]]:
     return [(letter, length or left // open_) for letter, length in lengths]
 
 
-def origins(parts: Sequence[tuple[str, int]]) -> list[int]:
-    """For every bar the bar in which it came first: its place in its letter's first section; -1 where it is new."""
+class Return(NamedTuple):
+    """Where something has been before."""
+
+    bar: int
+    alike: float = 1.0
+    """How much it is as it was there: 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the music of a bar has been before; None: it is new."""
+
+    whole: Return | None = None
+    own: Mapping[int, Return | None] = field(default_factory=dict)
+    """Of Instrument tokens that do not come from where the whole bar does."""
+
+    def of(self, instrument: int) -> Return | None:
+        return self.own.get(instrument, self.whole)
+
+
+NEW = Origin()
+
+
+def origins(parts: Sequence[tuple[str, int]]) -> list[Origin]:
+    """For every bar where it came first: its place in its letter's first section."""
     first: dict[str, list[int]] = {}
-    found: list[int] = []
+    found: list[Origin] = []
     for letter, length in parts:
         here = range(len(found), len(found) + length)
         known = first.setdefault(letter, [])
-        found += [known[i] if i < len(known) else -1 for i in range(length)]
+        found += [Origin(Return(known[i])) if i < len(known) else NEW for i in range(length)]
         known += here[len(known) :]
     return found
 
 
-@dataclass
-class _Row:
-    """A song's bars so far, and where in its bar it stands."""
+def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
+    """The form of a song: for each instrument in a bar, the first of the earlier bars that its notes are most like.
 
-    bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
-    place: Place = (0, -1, -1, 0)
+    How much is Museformer's Equation 4; below `ALIKE` they are new. The rests of an instrument come again with the
+    whole bar: from the one that all the notes are most like.
 
-
-@dataclass
-class _Cache:
-    inner: Any
-    rows: list[_Row]
-
-    def keep(self, rows: list[int]) -> None:
-        self.inner.keep(rows)
-        self.rows = [deepcopy(self.rows[row]) if row in rows[:i] else self.rows[row] for i, row in enumerate(rows)]
-
-    def part(self, rows: list[int]) -> _Cache:
-        return _Cache(self.inner.part(rows), [self.rows[row] for row in rows])
-
-    def join(self, other: _Cache) -> None:
-        self.inner.join(other.inner)
-        self.rows = [*self.rows, *other.rows]
-
-
-class Returning:
-    """A player (`autoregress.Player`) that lets bars come again: what stood next in the bar of origin gains `nats`.
-
-    "Next" is the first token behind the place that the song has come to, so that a song which has left its origin comes
-    back to it. The grammar and what the model is sure of decide all the same: bars come again with small changes.
-
-    vocabulary:  one with positions.
-    origins:     for every bar, see `origins`; bars beyond are new.
+    Raises: MusicError for more bars than `music.similarity` compares.
     """
+    bar, instrument, note = _notes(song, vocabulary)
+    count = int(song.bars[-1]) + 1
+    whole = _returns(bar, instrument * (note.max(initial=0) + 1) + note, count)
+    own: list[dict[int, Return | None]] = [{} for _ in range(count)]
+    for one in np.unique(instrument[instrument >= 0]).tolist():
+        plays = instrument == one
+        found = _returns(bar[plays], note[plays], count)
+        for number in np.unique(bar[plays]).tolist():
+            own[number][one] = found[number]
+    return [Origin(*pair) for pair in zip(whole, own, strict=True)]
 
-    def __init__(self, player: Any, vocabulary: Vocabulary, origins: Sequence[int], nats: float) -> None:
-        self.player, self.origins, self.nats = player, origins, nats
-        self.stages = [STAGES.get(vocabulary.families[family], 0) for family in vocabulary.family_of.tolist()]
-        self.note = [0] * vocabulary.size
-        for name in ("Pitch", "Drum"):
-            if name in vocabulary.families:
-                for i, id in enumerate(vocabulary.range(name)):
-                    self.note[id] = 127 - i
-        self.bar = vocabulary.id("Bar")
 
-    def cache(self, rows: int) -> _Cache:
-        return _Cache(self.player.cache(rows), [_Row() for _ in range(rows)])
+def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:
+    """Of every note the bar, the Instrument token (-1 without) and a number: equal where place, key and length are."""
+    families = {name: vocabulary.range(name) for name in vocabulary.families}
+    is_note = np.isin(song.ids, [id for name in ("Pitch", "Drum") for id in families.get(name, ())])
+    begins = np.where(np.isin(song.ids, families.get("Instrument", ())), np.arange(len(song)), -1)
+    said = np.maximum.accumulate(begins)
+    instrument = np.where(said < 0, -1, song.ids[said]).astype(np.int64)
+    after = np.append(song.ids[1:], 0)
+    length = np.where(np.isin(after, families.get("Duration", ())), after, 0).astype(np.int64)
+    number = (song.positions.astype(np.int64) * vocabulary.size + song.ids) * vocabulary.size + length
+    return np.stack([song.bars, instrument, number])[:, is_note]
 
-    def prefill(self, batch: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        fields = torch.stack([batch.ids, batch.bars, batch.positions], -1).tolist()
-        for row, tokens, length in zip(cache.rows, fields, batch.lengths.tolist(), strict=True):
-            for token in tokens[:length]:
-                self._read(row, *token)
-        return self._pushed(self.player.prefill(batch, cache.inner), cache)
 
-    def advance(self, token: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        fields = torch.stack([token.ids, token.bars, token.positions], -1).tolist()
-        for row, one in zip(cache.rows, fields, strict=True):
-            self._read(row, *one)
-        return self._pushed(self.player.advance(token, cache.inner), cache)
-
-    def _read(self, row: _Row, id: int, bar: int, position: int) -> None:
-        stage = self.stages[id]
-        _, instrument, note, _ = row.place
-        if stage <= STAGES["Chord"]:
-            instrument = note = -1
-        elif stage == STAGES["Instrument"]:
-            instrument, note = id, -1
-        elif stage == STAGES["Pitch"]:
-            note = self.note[id]
-        row.place = (position, instrument, note, stage)
-        while len(row.bars) <= bar:
-            row.bars.append(([], []))
-        places, ids = row.bars[bar]
-        places.append(row.place)
-        ids.append(id)
-
-    def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        push = torch.zeros_like(logits)
-        for i, row in enumerate(cache.rows):
-            bar = len(row.bars) - 1
-            origin = self.origins[bar] if bar < len(self.origins) else -1
-            if origin >= 0:
-                places, ids = row.bars[origin]
-                behind = bisect_right(places, row.place)
-                push[i, ids[behind : behind + 1] or [self.bar, EOS]] = self.nats
-        return logits + push
+def _returns(bar: Int[np.ndarray, " notes"], note: Int[np.ndarray, " notes"], count: int) -> list[Return | None]:
+    """For each of `count` bars the first of the earlier ones that its notes are most like."""
+    kinds, note = np.unique(note, return_inverse=True)
+    bar, note = np.unique(np.stack([bar, note]), axis=1)
+    alike = np.tril(bar_similarity(BarSets(count, bar, note, len(kinds)), empty=0.0), -1)
+    best = alike.argmax(1)
+    most = alike[np.arange(count), best]
+    return [Return(int(b), float(m)) if m >= ALIKE else None for b, m in zip(best, most, strict=True)]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ritornello.generate import Request
 from ritornello.models import family
 from ritornello.music.keys import Key
 from ritornello.recipe import song_wishes, verbs_of, weights_of, wishes_class
 from ritornello.representations import build
+from ritornello.request import Request
 from ritornello.run import RunConfig, folder_of
 
 
@@ -35,6 +35,8 @@ def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
         schema["properties"]["temperature"]["default"] = model.temperature
         schema["properties"]["faithful"]["default"] = module.Config(**config.model).faithful
     songs = song_wishes(schema)
+    if "form_of" in songs and "Position" not in build(config.representation).vocabulary.families:
+        songs.remove("form_of")
     return {
         "name": folder.name,
         "title": folder.name if verb == "compose" else f"{folder.name}: {verb}",

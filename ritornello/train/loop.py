@@ -8,10 +8,16 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.distributed as dist
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from ritornello.train.optim import OptimConfig, learning_rate
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether there are instructions for it, in a GPU or the processor; without them it is several times slower."""
+    found = torch.cpu.get_capabilities()
+    return torch.cuda.is_available() or found.get("avx512_bf16", found.get("bf16", False))
 
 
 class TrainConfig(OptimConfig):
@@ -21,7 +27,10 @@ class TrainConfig(OptimConfig):
     stages: tuple[tuple[int, int, int], ...] = ((0, 4096, 8192),)
     """(from step, tokens of a crop, tokens of a batch): short crops first, longer ones when there is more to learn. In
     bars instead where data.crops says so. Of piano rolls: (from step, steps of a window, steps of a batch)."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = Field(
+        default_factory=lambda: "bfloat16" if multiplies_bfloat16() else "float32"
+    )
+    """By default the faster one on this machine."""
     seed: int = 0
     log_every: PositiveInt = 20
     validate_every: PositiveInt = 500

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ritornello.generate import Request, finish, generate
+from ritornello.generate import finish, generate
 from ritornello.layers.positions import sinusoids
 from ritornello.models.sequence import SequenceLM
 from ritornello.models.transformer_xl import RecurrentAttention
 from ritornello.music.bars import bars
 from ritornello.representations import build
+from ritornello.request import Request
 from ritornello.sampling.autoregress import Token
 from tests.families import SEQUENCES, make_batch, make_model
 

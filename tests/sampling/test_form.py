@@ -9,11 +9,12 @@ import torch
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.sampling.autoregress import Token, autoregress
-from ritornello.sampling.form import Returning, origins, sections
+from ritornello.sampling.form import NEW, Origin, Return, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
+from ritornello.sampling.returning import Returning
 from tests.sampling.test_autoregress import begin, songs
-from tests.sampling.wellformed import Deaf, fault
+from tests.sampling.wellformed import NEXT, Deaf, fault
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,57 @@ def test_a_form_that_is_none_is_one_sentence(form: str, bars: int | None, messag
 
 
 def test_bars_come_from_where_they_were_first():
-    assert origins([("A", 2), ("B", 1), ("A", 3), ("A", 3), ("B", 1)]) == [-1, -1, -1, 0, 1, -1, 0, 1, 5, 2]
+    form = origins([("A", 2), ("B", 1), ("A", 3), ("A", 3), ("B", 1)])
+    assert [origin.whole and origin.whole.bar for origin in form] == [None, None, None, 0, 1, None, 0, 1, 5, 2]
+    assert all(not origin.own and (origin.whole is None or origin.whole.alike == 1) for origin in form)
+
+
+def song_of(bars: list[dict[str, list[tuple[int, int]]]]) -> Tokens:
+    """A song of bars in which instruments have notes: (place in the bar, key), of one length and velocity."""
+    vocabulary = build("museformer").vocabulary
+    ending = [vocabulary.range("Duration")[3], vocabulary.range("Velocity")[3]]
+    song = [(0, 0, 1)]  # bar, position, id
+    for bar, parts in enumerate(bars):
+        song += [(bar, 0, vocabulary.id("Bar")), (bar, 0, vocabulary.range("Tempo")[4])]
+        for place in sorted({place for notes in parts.values() for place, _ in notes}):
+            ids = [vocabulary.id("Position", place)]
+            for name in [name for name in vocabulary.labels("Instrument") if name in parts]:
+                for key in [key for at, key in parts[str(name)] if at == place]:
+                    note = vocabulary.id("Drum" if name == "drums" else "Pitch", key)
+                    ids += [vocabulary.id("Instrument", name), note, *ending]
+            song += [(bar, place + 1, id) for id in ids]
+    number, position, id = np.array(song).T
+    return Tokens(
+        id.astype(np.int16), number.astype(np.int32), position.astype(np.int16), np.zeros((len(bars), 0), np.int16)
+    )
+
+
+BEAT, TUNE, OTHER = [(0, 36), (24, 38)], [(0, 60), (12, 62), (24, 64), (36, 65)], [(0, 70), (12, 71)]
+
+
+def test_the_form_of_a_song_is_where_each_instrument_was_before():
+    vocabulary = build("museformer").vocabulary
+    melody, drums, bass = (vocabulary.id("Instrument", name) for name in ("melody", "drums", "bass"))
+    song = [
+        {"drums": BEAT, "melody": TUNE},
+        {"drums": BEAT, "melody": OTHER},
+        {"drums": BEAT, "melody": TUNE},
+        {"melody": [*TUNE[:3], (40, 66)], "bass": [*OTHER, (24, 72), (36, 73)]},
+        {},
+    ]
+    assert form_of(song_of(song), vocabulary) == [
+        Origin(None, {drums: None, melody: None}),
+        Origin(None, {drums: Return(0), melody: None}),  # of 8 notes 2 are in both: too few
+        Origin(Return(0), {drums: Return(0), melody: Return(0)}),
+        Origin(None, {melody: Return(0, 3 / 5), bass: None}),  # 3 of 11
+        NEW,
+    ]
 
 
 FORM = origins([("A", 2), ("B", 1), ("A", 2), ("C", 1)])  # a last bar must sound
 
 
-def written(name: str, nats: float, seeds: range = range(4), origins_: list[int] = FORM) -> list[Tokens]:
+def written(name: str, nats: float, seeds: range = range(4), origins_: list[Origin] = FORM) -> list[Tokens]:
     vocabulary = build(name).vocabulary
     grammar = Grammar(vocabulary, len(seeds), bars=len(FORM), max_tokens=9000)
     player = Returning(Deaf(vocabulary), vocabulary, origins_, nats)
@@ -82,7 +127,7 @@ def test_who_is_most_faithful_copies(name: str):
 
 
 def test_who_is_not_faithful_writes_as_ever():
-    free, formless = written("museformer", 0.0), written("museformer", 1000.0, origins_=[-1] * len(FORM))
+    free, formless = written("museformer", 0.0), written("museformer", 1000.0, origins_=[NEW] * len(FORM))
     assert [song.ids.tolist() for song in free] == [song.ids.tolist() for song in formless]
 
 
@@ -108,7 +153,7 @@ def test_a_song_depends_on_its_seed_alone():
 def test_what_is_pushed_is_the_next_thing_in_the_bar_of_origin():
     """After a place that the origin has too, what follows there; after another, the first thing behind it."""
     vocabulary = build("museformer").vocabulary
-    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [-1, 0], 5.0)
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [NEW, Origin(Return(0))], 5.0)
     id = vocabulary.id
     head = [id("Bar"), vocabulary.range("Tempo")[4]]
     piano, bass = id("Instrument", "piano"), id("Instrument", "bass")
@@ -130,6 +175,55 @@ def test_what_is_pushed_is_the_next_thing_in_the_bar_of_origin():
             assert pushed == [2, id("Bar")]
         elif wanted is not None:
             assert pushed == [wanted]
+
+
+def test_new_music_is_as_likely_beside_music_that_comes_again():
+    """What a free instrument may play before the next token that comes again gains as much as that."""
+    vocabulary = build("museformer").vocabulary
+    id, range_ = vocabulary.id, vocabulary.range
+    melody, drums, bass, piano = (id("Instrument", name) for name in ("melody", "drums", "bass", "piano"))
+    song = song_of([{"drums": BEAT, "bass": [(0, 40)], "melody": [(6, 60)]}, {}])
+    origin = Origin(None, {drums: Return(0, 0.5), bass: Return(0, 1.0)})
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [NEW, origin], 6.0)
+    cache = player.cache(1)
+    for token, place in zip(song.ids[song.bars == 0], song.positions[song.bars == 0], strict=True):
+        heard(player, cache, int(token), 0, int(place))
+    free = {i for i in range_("Instrument") if i not in (drums, bass)}
+    notes = {*range_("Pitch"), *range_("Drum")}
+    duration, velocity = range_("Duration")[3], range_("Velocity")[3]
+    positions = set(range_("Position"))
+    first, second, between = (id("Position", place) for place in (0, 24, 10))
+
+    def family(token: int) -> str:
+        return vocabulary.name(token).partition("_")[0]
+
+    told = [  # token, position, what gains by how much
+        (range_("Tempo")[4], 0, {first}, 6.0),  # bass and drums come again at the first place
+        (first, 1, {i for i in free if i < drums} | {drums}, 3.0),
+        (drums, 1, {id("Drum", 36)}, 3.0),
+        (id("Drum", 36), 1, {duration}, 3.0),
+        (duration, 1, {velocity}, 3.0),
+        (velocity, 1, {i for i in free if drums < i < bass} | {bass}, 6.0),
+        (bass, 1, {id("Pitch", 40)}, 6.0),
+        (id("Pitch", 40), 1, {duration}, 6.0),
+        (duration, 1, {velocity}, 6.0),
+        (velocity, 1, {p for p in positions if first < p <= second} | {i for i in free if i > bass}, 3.0),
+        (between, 11, free, 3.0),
+        (piano, 11, notes, 3.0),
+        (id("Pitch", 60), 11, set(), 3.0),
+        (duration, 11, set(), 3.0),
+        (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, 3.0),
+        (second, 25, {i for i in free if i < drums} | {drums}, 3.0),
+        (drums, 25, {id("Drum", 38)}, 3.0),
+        (id("Drum", 38), 25, {duration}, 3.0),
+        (duration, 25, {velocity}, 3.0),
+        (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, 6.0),
+    ]
+    assert melody in free
+    for token, position, gains, nats in told:
+        logits = heard(player, cache, token, 1, position).numpy()
+        pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
+        assert {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]} == dict.fromkeys(gains, nats)
 
 
 def heard(player: Returning, cache, id: int, bar: int, position: int):

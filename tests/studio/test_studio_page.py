@@ -101,6 +101,20 @@ def test_a_file_is_continued(page: Page, tmp_path: Path):
     expect(page.locator("#remarks")).to_contain_text("goes on after its 2 bars")
 
 
+def test_the_form_of_a_file_is_taken_over(page: Page, tmp_path: Path):
+    """The new song has as many bars; the file's own music is not in it."""
+    drop(page, song(tmp_path, 2))
+    expect(page.locator("#tracks li")).to_have_count(4)
+    page.select_option("#from", "form")
+    page.fill("#wish-bars", "")
+    page.click("#compose")
+    expect(page.locator("#takes li")).to_have_count(2)
+    expect(page.locator("#remarks")).to_contain_text("which has 2 bars")
+    until(page, "studio.store.take.bars === 2")
+    page.select_option("#model", label="chorale_transformer")
+    assert page.locator("#from option[value=form]").count() == 0
+
+
 def test_a_tune_is_harmonised(page: Page, tmp_path: Path):
     """With the weights that ship: one voice of a chorale is kept, and three are written to it."""
     path = tmp_path / "hymn.mid"

@@ -67,7 +67,7 @@ export class Wishes {
     $("stop").disabled = !busy;
   }
 
-  /** What the model may begin with: nothing, or the chosen take, whole, to the chosen bars, or one track of it. */
+  /** What the model may begin with: nothing, the chosen take, its form alone, its chosen bars; of all tracks or of one. */
   showFrom() {
     const { model, roll, restyles } = this, { take } = this.store;
     $("from-field").hidden = !model.songs.length;
@@ -75,6 +75,7 @@ export class Wishes {
     const froms = (model.needs || []).length ? [] : [["", "nothing"]];
     if (countNotes(take.sheet)) {
       froms.push(["all", `take ${take.name}`]);
+      if (model.songs.includes("form_of")) froms.push(["form", `the form of take ${take.name}`]);
       if (roll.region && !restyles) froms.push(["bars", `bars ${roll.region[0] + 1}–${roll.region[1]} of take ${take.name}`]);
     }
     refill($("from"), froms);
@@ -102,7 +103,7 @@ export class Wishes {
     if (sheet && anew && !this.restyles && $("from").value === "bars") wishes.bars = this.#span(this.roll.region);
     wishes.seed ??= Math.floor(Math.random() * 1e6);
     if (this.restyles) Object.assign(wishes, this.#drawn());
-    const slot = model.needs?.[0] ?? model.songs[0];
+    const slot = $("from").value === "form" ? "form_of" : model.needs?.[0] ?? model.songs[0];
     await this.hooks.start(model, wishes, sheet && slot ? { [slot]: sheet } : {});
   }
 

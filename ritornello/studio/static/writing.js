@@ -21,7 +21,7 @@ export class Writing {
   async start(model, wishes, songs) {
     const { store } = this, count = wishes.count || 1;
     store.remember();
-    const opening = Object.values(songs)[0];
+    const { form_of, ...openings } = songs, opening = Object.values(openings)[0];
     const ids = Array.from({ length: count }, (_, index) => store.add({
       writing: true, seed: wishes.seed + index, asked: model.verb === "restyle" ? 0 : wishes.bars || 0, sheet: emptySheet(),
       origin: { model: model.name, verb: model.verb, weights: model.weights, wishes, songs, take: index },
@@ -34,12 +34,12 @@ export class Writing {
   /** Write a take that was stopped to its end: what is there is what it goes on from. */
   async resume(take) {
     if (this.busy) return;
-    const { model, verb, weights, wishes } = take.origin, slot = "prompt";
+    const { model, verb, weights, wishes } = take.origin;
     const bars = take.bars || barGrid(take.sheet).metres.length;
     const { key, prompt_bars, ...rest } = wishes; // the key is that of what is there
     const asked = { ...rest, seed: take.seed, count: 1 };
     if (asked.bars && asked.bars <= bars) return this.store.change(take.id, { unfinished: false });
-    const songs = { [slot]: take.sheet };
+    const songs = { ...take.origin.songs, prompt: take.sheet };
     this.store.remember();
     this.store.change(take.id, { writing: true, origin: { model, verb, weights, wishes: asked, songs, take: 0 } }, "takes");
     this.player.open();

@@ -1,0 +1,165 @@
+"""What a form asks for, while a song is written: where bars come again so does their music, if the model agrees."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ritornello.representations.vocabulary import EOS, Vocabulary
+from ritornello.sampling.form import NEW, Origin
+
+HEAD = ("BOS", "Bar", "Metre", "Tempo")
+NOTE = ("Position", "Chord", "Instrument", "Pitch", "Duration", "Velocity")
+STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a bar has them (see `grammar`)
+STAGES["Drum"] = STAGES["Pitch"]
+
+Place = tuple[int, int, int, int]
+"""Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
+
+
+@dataclass
+class _Page:
+    """What a bar is to have again, in order: places, tokens, how much each is to be as it was; and who is free."""
+
+    places: list[Place] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    alike: list[float] = field(default_factory=list)
+    end: float = 0.0
+    """How much the bar is to end where this ends."""
+    free: list[int] = field(default_factory=list)
+    """Instrument tokens whose music is new."""
+
+
+@dataclass
+class _Row:
+    """A song's bars so far, where in its bar it stands, and what this bar is to have again."""
+
+    bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
+    place: Place = (0, -1, -1, 0)
+    page: _Page = field(default_factory=_Page)
+
+
+@dataclass
+class _Cache:
+    inner: Any
+    rows: list[_Row]
+
+    def keep(self, rows: list[int]) -> None:
+        self.inner.keep(rows)
+        self.rows = [deepcopy(self.rows[row]) if row in rows[:i] else self.rows[row] for i, row in enumerate(rows)]
+
+    def part(self, rows: list[int]) -> _Cache:
+        return _Cache(self.inner.part(rows), [self.rows[row] for row in rows])
+
+    def join(self, other: _Cache) -> None:
+        self.inner.join(other.inner)
+        self.rows = [*self.rows, *other.rows]
+
+
+class Returning:
+    """A player (`autoregress.Player`) that lets bars come again: what stood next where they were first gains `nats`.
+
+    "Next" is the first token behind the place that the song has come to, so that a song which has left its origin comes
+    back to it. The grammar and what the model is sure of decide all the same: bars come again with small changes. What
+    instruments with new music may play before the next token gains as much, so that they are as likely as ever.
+
+    vocabulary:  one with positions.
+    origins:     of every bar; those beyond are new.
+    """
+
+    def __init__(self, player: Any, vocabulary: Vocabulary, origins: Sequence[Origin], nats: float) -> None:
+        self.player, self.origins, self.nats = player, origins, nats
+        families = {name: vocabulary.range(name) for name in vocabulary.families}
+        self.stages = [STAGES.get(vocabulary.families[family], 0) for family in vocabulary.family_of.tolist()]
+        self.note = [0] * vocabulary.size
+        self.notes = [id for name in ("Pitch", "Drum") for id in families.get(name, ())]
+        for name in ("Pitch", "Drum"):
+            for i, id in enumerate(families.get(name, ())):
+                self.note[id] = 127 - i
+        self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
+        self.bar = vocabulary.id("Bar")
+
+    def cache(self, rows: int) -> _Cache:
+        return _Cache(self.player.cache(rows), [_Row() for _ in range(rows)])
+
+    def prefill(self, batch: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
+        fields = torch.stack([batch.ids, batch.bars, batch.positions], -1).tolist()
+        for row, tokens, length in zip(cache.rows, fields, batch.lengths.tolist(), strict=True):
+            for token in tokens[:length]:
+                self._read(row, *token)
+        return self._pushed(self.player.prefill(batch, cache.inner), cache)
+
+    def advance(self, token: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
+        fields = torch.stack([token.ids, token.bars, token.positions], -1).tolist()
+        for row, one in zip(cache.rows, fields, strict=True):
+            self._read(row, *one)
+        return self._pushed(self.player.advance(token, cache.inner), cache)
+
+    def _read(self, row: _Row, id: int, bar: int, position: int) -> None:
+        stage = self.stages[id]
+        _, instrument, note, _ = row.place
+        if stage <= STAGES["Chord"]:
+            instrument = note = -1
+        elif stage == STAGES["Instrument"]:
+            instrument, note = id, -1
+        elif stage == STAGES["Pitch"]:
+            note = self.note[id]
+        row.place = (position, instrument, note, stage)
+        if len(row.bars) <= bar:
+            row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
+            row.page = self._page(row.bars, self.origins[bar] if bar < len(self.origins) else NEW)
+        places, ids = row.bars[bar]
+        places.append(row.place)
+        ids.append(id)
+
+    def _page(self, bars: Sequence[tuple[list[Place], list[int]]], origin: Origin) -> _Page:
+        """What a bar is to have again: of each instrument what it played in its own bar of origin."""
+        parts = {instrument: origin.of(instrument) for instrument in self.instruments}
+        again = [part for part in (origin.whole, *parts.values()) if part]
+        found: dict[Place, tuple[int, float]] = {}
+        for bar in sorted({part.bar for part in again}):
+            for place, id in zip(*bars[bar], strict=True):
+                part = parts.get(place[1], origin.whole)
+                if part and part.bar == bar and not (parts and place[3] == STAGES["Position"]):
+                    found[place] = (id, part.alike)
+        for place, (_, alike) in list(found.items()):  # those positions at which somebody plays again
+            if parts and place[3] == STAGES["Instrument"]:
+                position = (place[0], -1, -1, STAGES["Position"])
+                known = found.get(position, (0, 0.0))[1]
+                found[position] = (self.positions[place[0] - 1], max(alike, known))
+        rows = [(place, *found[place]) for place in sorted(found)]
+        places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
+        free = [instrument for instrument, part in parts.items() if part is None]
+        return _Page(places, ids, alike, max((part.alike for part in again), default=0.0), free)
+
+    def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
+        push = torch.zeros_like(logits)
+        for i, row in enumerate(cache.rows):
+            page = row.page
+            behind = bisect_right(page.places, row.place)
+            if behind < len(page.ids):
+                alike, ids = page.alike[behind], [page.ids[behind]]
+            else:
+                alike, ids = page.end, [self.bar, EOS]
+            if alike:
+                push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
+        return logits + push
+
+    def _before(self, row: _Row, page: _Page, behind: int) -> Iterator[int]:
+        """What instruments with new music may play before the next token that comes again."""
+        if not page.free:
+            return
+        here, playing, *_ = row.place
+        there, next_, *_ = page.places[behind] if behind < len(page.places) else (len(self.positions) + 1, -1)
+        yield from self.positions[here : max(here, there - 1)]
+        last = next_ if there == here else self.instruments.stop
+        yield from (instrument for instrument in page.free if playing < instrument < last)
+        if playing in page.free:
+            yield from self.notes
