@@ -26,6 +26,7 @@ from ritornello.sampling.autoregress import autoregress
 from ritornello.sampling.candidates import Candidates, candidate_seeds
 from ritornello.sampling.density import Fullness, densities
 from ritornello.sampling.form import Origin, form_of, origins, sections
+from ritornello.sampling.forms import drawn, fits
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.keys import in_c, towards
 from ritornello.sampling.logits import Processor, lean, min_p, seeded, temperature, top_k, top_p
@@ -81,7 +82,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     cannot be read.
     """
     start = time.monotonic()
-    form, request, remarks = _form(representation, request)
+    forms, request, remarks = _forms(model, representation, request)
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
     candidates = _candidates(model, request, opening)
@@ -92,9 +93,10 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     training, threads = model.training, torch.get_num_threads()
     model.eval()
     player = model.player(prompt, seeds, request.bars)
-    if form:
+    if forms:
         faithful = model.config.faithful if request.faithful is None else request.faithful
-        player = Returning(player, representation.vocabulary, form, faithful)
+        of_rows = [form for form in forms for _ in range(each)]
+        player = Returning(player, representation.vocabulary, of_rows, faithful)
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         processors = _processors(model, representation, request)
@@ -110,24 +112,35 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
         torch.set_num_threads(threads)
 
 
-def _form(representation: Representation, request: Request) -> tuple[list[Origin], Request, tuple[str, ...]]:
-    """Of every bar where it comes from; the request with as many bars as the form has; what is to be said of it."""
-    asked = request.form or request.form_of
-    if asked and "Position" not in representation.vocabulary.families:
-        name = "form" if request.form else "form_of"
-        raise ConfigError(f"{name} = {asked}: this model's songs have no form to ask for; leave it out.")
+def _forms(
+    model: DecoderLM, representation: Representation, request: Request
+) -> tuple[list[list[Origin]], Request, tuple[str, ...]]:
+    """Of every song its form, none where there is none; the request with as many bars; what is to be said of it."""
+    vocabulary = representation.vocabulary
+    has = {"form": "Position" in vocabulary.families, "planned": fits(vocabulary)}
+    for name, wish in (("form", request.form), ("form", request.form_of), ("planned", request.planned)):
+        if wish and not has[name]:
+            raise ConfigError(f"{name} = {wish}: this model's songs have no form to ask for; leave it out.")
     if request.form:
-        return origins(sections(request.form, request.bars)), request, ()
-    if not request.form_of:
-        return [], request, ()
+        return [origins(sections(request.form, request.bars))] * request.count, request, ()
+    if request.form_of:
+        form = _form_of(request.form_of, representation)
+        said = f"The form is that of {request.form_of.name}, which has {len(form)} bars."
+        return [form] * request.count, request.model_copy(update={"bars": request.bars or len(form)}), (said,)
+    if request.planned or (request.planned is None and model.config.planned and has["planned"]):
+        seeds = range(request.seed, request.seed + request.count)
+        return [drawn(seed, request.bars, vocabulary) for seed in seeds], request, ()
+    return [], request, ()
+
+
+def _form_of(path: Path, representation: Representation) -> list[Origin]:
+    """The form of a MIDI file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MusicWarning)  # of notes, of which none is taken over
-            form = form_of(representation.encode(read(request.form_of)), representation.vocabulary)
+            return form_of(representation.encode(read(path)), representation.vocabulary)
     except MusicError as error:
-        raise MusicError(f"{request.form_of} gives no form: {error}") from None
-    said = f"The form is that of {request.form_of.name}, which has {len(form)} bars."
-    return form, request.model_copy(update={"bars": request.bars or len(form)}), (said,)
+        raise MusicError(f"{path} gives no form: {error}") from None
 
 
 def _candidates(model: DecoderLM, request: Request, opening: Opening) -> Candidates | None:
@@ -328,7 +341,7 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
-    if k := (0 if request.form or request.form_of else model.config.few) if request.top_k is None else request.top_k:
+    if k := (0 if request.form else model.config.few) if request.top_k is None else request.top_k:
         processors.append(top_k(k))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))

@@ -25,6 +25,9 @@ class Request(Config):
     """Bars of the whole song, a prompt's included; by default the song ends where it wants to, or with its form."""
     form: str | None = None
     """Sections by letters, such as "AABA" or "A8 B16 A8": where a letter comes again, so does its music."""
+    planned: bool | None = None
+    """Where no form is asked for, have that of one of the songs by people that ship with the project: the seed chooses.
+    By default as suits the model."""
     faithful: float | None = Field(None, ge=0, le=100)
     """How much what comes again is as it was: nats that each of its tokens gains; by default what suits the model."""
     density: str | None = None
@@ -37,8 +40,8 @@ class Request(Config):
     temperature: float | None = Field(None, gt=0, le=10)
     """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
     top_k: int | None = Field(None, ge=0)
-    """Draw from the k likeliest tokens only, 0: from all. By default what suits the model, mostly 8, and all where a
-    form is asked for, with which music comes back anyway."""
+    """Draw from the k likeliest tokens only, 0: from all. By default what suits the model, 8 or 12, and all where
+    letters say the form, with which music comes back anyway."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the likeliest tokens that together reach this probability."""
     min_p: float = Field(0.0, ge=0, le=1)

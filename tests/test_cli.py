@@ -13,7 +13,7 @@ from scipy.io import wavfile
 
 import ritornello as rn
 from ritornello.cli import VERBS, main
-from ritornello.cli.song import A_SONG, FORMS, usual
+from ritornello.cli.song import A_SONG, usual
 from ritornello.errors import ConfigError, RitornelloError
 from ritornello.music.audio import find_synthesizer
 from ritornello.music.bars import bars
@@ -348,28 +348,23 @@ def test_a_verb_whose_extra_is_not_installed_says_how_to_get_it(
 
 def test_a_song_of_which_little_is_said_is_as_usual():
     whole, short = usual(A_SONG), usual(Request(bars=8, seed=3))
-    assert (whole.bars, whole.density) == (64, "1-8:16-67,1-8:melody 2-9")
-    assert {usual(Request(bars=64, seed=seed)).form for seed in range(30)} == set(FORMS)  # all of them of 64 bars
-    assert (short.form, short.bars, short.density, short.seed) == (None, 8, whole.density, 3)
+    assert (whole.bars, whole.planned, whole.density) == (64, True, "1-8:16-67,1-8:melody 2-9")
+    assert (short.bars, short.planned, short.density, short.seed) == (8, True, whole.density, 3)
     assert usual(Request(bars=2)).density == "1-2:16-67,1-2:melody 2-9"
-    said = Request(bars=64, form="AB", density="9", instruments=("bass",))
+    said = Request(bars=64, planned=False, density="9", instruments=("bass",))
     assert usual(said) == said
     assert usual(Request(instruments=("bass",))).density is None
     continued = Request(prompt=Path("mine.mid"), bars=64)
     assert usual(continued) == continued
 
 
-def test_songs_of_every_museformer_have_a_form(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_songs_of_every_museformer_have_a_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Not those of other models, nor where bars may have any metre."""
     asked = {}
     monkeypatch.setattr(
-        "ritornello.cli.generate.main", lambda request, run, *_, **__: asked.update({run: request.form})
+        "ritornello.cli.generate.main", lambda request, run, *_, **__: asked.update({run: request.planned})
     )
     (tmp_path / "config.toml").write_text('family = "museformer"\nrepresentation = "remi"\n', encoding="utf-8")
-    for run in ("chorale_transformer", str(tmp_path)):
+    for run in ("chorale_transformer", str(tmp_path), "museformer"):
         assert main(["song", "--run", run, "--seed", "1"]) == 0
-    assert main(["song", "--seed", "1"]) == 0
-    assert capsys.readouterr().out == f"A song of the form {FORMS[1]}.\n"
-    assert asked == {"museformer": FORMS[1], "chorale_transformer": None, str(tmp_path): None}
+    assert asked == {"museformer": True, "chorale_transformer": None, str(tmp_path): None}

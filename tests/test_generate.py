@@ -20,6 +20,7 @@ from ritornello.representations import build
 from ritornello.representations.base import Representation
 from ritornello.representations.vocabulary import EOS
 from ritornello.request import Request
+from ritornello.sampling.forms import drawn
 from ritornello.song import Song
 from tests.families import make_model
 from tests.sampling.wellformed import Deaf, fault
@@ -90,6 +91,21 @@ def test_a_model_with_habits_is_drawn_from_more():
         return [*generate(model, build("museformer"), request)][-1].tokens[0].ids.tolist()
 
     assert said() == said(top_k=12) != said(top_k=8)
+    assert said(planned=False) == said(planned=False, top_k=12) != said(planned=False, top_k=8)
+
+
+def test_what_has_habits_has_a_form_and_others_where_they_are_asked(monkeypatch: pytest.MonkeyPatch):
+    """Every song of a batch its own, that of its seed."""
+    used = []
+    monkeypatch.setattr("ritornello.generate.Returning", lambda player, vocabulary, *rest: used.append(rest) or player)
+    vocabulary = build("museformer").vocabulary
+    for name, planned, has in (("-habits", None, True), ("-habits", False, False), ("", None, False), ("", True, True)):
+        used.clear()
+        request = Request(bars=2, seed=5, count=2, planned=planned, max_tokens=400, density="3", candidates=2)
+        model = make_model(f"museformer{name}")
+        list(generate(model, build("museformer"), request))
+        forms = [drawn(seed, 2, vocabulary) for seed in (5, 5, 6, 6)]
+        assert used == ([(forms, model.config.faithful)] if has else []), (name, planned)
 
 
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
@@ -118,7 +134,7 @@ def test_the_form_of_a_midi_file_is_taken_over(representation: Representation, t
     for track in score.tracks:
         track.notes.extend(track.shift_time(8 * score.ticks_per_quarter).notes)
     write(score, tmp_path / "mine.mid")
-    wishes = {"form_of": tmp_path / "mine.mid", "faithful": 100, "max_tokens": 2000}
+    wishes = {"form_of": tmp_path / "mine.mid", "faithful": 100, "top_k": 0, "max_tokens": 2000}
     last = drafts(representation, **wishes)[-1]
     (tokens,), (song,) = last.tokens, last.songs()
     lengths = representation.vocabulary.range("Duration")  # which may be cut: no note outlasts the song
@@ -340,6 +356,8 @@ def test_a_form_that_a_file_has_not_is_one_sentence(prompt: Path, tmp_path: Path
         ConfigError, match=r"form = AABA and form_of = .*mine\.mid are two forms; leave one of them out"
     ):
         songs(museformer, form_of=prompt, form="AABA")
+    with pytest.raises(ConfigError, match="planned = True: this model's songs have no form to ask for; leave it out"):
+        songs(build("remi"), planned=True)
     score = make_song(0)
     score.time_signatures[0].numerator = 3
     write(score, tmp_path / "waltz.mid")

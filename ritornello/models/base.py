@@ -115,6 +115,11 @@ class DecoderConfig(Config):
         return 2.0 if self.recall else 4.0
 
     @property
+    def planned(self) -> bool:
+        """Whether a song for which no form is asked has that of one by people."""
+        return False
+
+    @property
     def few(self) -> int:
         """Likeliest tokens that a song without a form is drawn from, as in the paper: so music comes back by itself."""
         return 8

@@ -47,6 +47,11 @@ class Config(DecoderConfig):
     """Compute attention under n × n masks instead of bar by bar: the oracle. Same values, quadratic cost."""
 
     @property
+    def planned(self) -> bool:
+        """What has habits keeps them, and needs to be told where music is new."""
+        return self.habits
+
+    @property
     def few(self) -> int:
         """With habits, eight would be so few that songs run in circles."""
         return 12 if self.habits else super().few

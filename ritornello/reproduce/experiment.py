@@ -137,7 +137,7 @@ class Experiment:
             if all(path.exists() for path in some):
                 continue
             run = self.train(row, seed)
-            request = Request(bars=self.scale.bars, count=len(some), seed=seed * 10_000 + first)
+            request = Request(bars=self.scale.bars, count=len(some), seed=seed * 10_000 + first, planned=False)
             for song, path in zip(finish(generate(run.decoder, run.representation, request)), some, strict=True):
                 song.write(path)
         return paths

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
+from numpy.typing import NDArray
 
 from ritornello.music.similarity import BarSets, bar_similarity
 from ritornello.representations.base import Tokens
@@ -54,17 +55,18 @@ class Return(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the music of a bar has been before; None: it is new."""
+    """Where the music of a bar has been before."""
 
     whole: Return | None = None
+    """None: nothing is asked of it."""
     own: Mapping[int, Return | None] = field(default_factory=dict)
-    """Of Instrument tokens that do not come from where the whole bar does."""
+    """Of Instrument tokens that do not come from where the whole bar does; None: it is to be new."""
 
     def of(self, instrument: int) -> Return | None:
         return self.own.get(instrument, self.whole)
 
 
-NEW = Origin()
+FREE = Origin()
 
 
 def origins(parts: Sequence[tuple[str, int]]) -> list[Origin]:
@@ -74,7 +76,7 @@ def origins(parts: Sequence[tuple[str, int]]) -> list[Origin]:
     for letter, length in parts:
         here = range(len(found), len(found) + length)
         known = first.setdefault(letter, [])
-        found += [Origin(Return(known[i])) if i < len(known) else NEW for i in range(length)]
+        found += [Origin(Return(known[i])) if i < len(known) else FREE for i in range(length)]
         known += here[len(known) :]
     return found
 
@@ -82,21 +84,36 @@ def origins(parts: Sequence[tuple[str, int]]) -> list[Origin]:
 def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
     """The form of a song: for each instrument in a bar, the first of the earlier bars that its notes are most like.
 
-    How much is Museformer's Equation 4; below `ALIKE` they are new. The rests of an instrument come again with the
-    whole bar: from the one that all the notes are most like.
+    Below `ALIKE` they are new. The rests of an instrument come again with the whole bar: from the one that all its
+    notes are most like.
 
     Raises: MusicError for more bars than `music.similarity` compares.
     """
+    whole, parts = likeness(song, vocabulary)
+    found = {instrument: _returns(alike) for instrument, alike in parts.items()}
+    return [
+        Origin(origin, {one: found[one][bar] for one, alike in parts.items() if alike[bar, bar]})
+        for bar, origin in enumerate(_returns(whole))
+    ]
+
+
+def likeness(
+    song: Tokens, vocabulary: Vocabulary
+) -> tuple[Float64[np.ndarray, "bars bars"], dict[int, Float64[np.ndarray, "bars bars"]]]:
+    """How much every two bars are alike (Museformer's Equation 4), 0 to 1: in all, and in each instrument by its token.
+
+    A bar without notes is like none, itself included.
+    """
     bar, instrument, note = _notes(song, vocabulary)
     count = int(song.bars[-1]) + 1
-    whole = _returns(bar, instrument * (note.max(initial=0) + 1) + note, count)
-    own: list[dict[int, Return | None]] = [{} for _ in range(count)]
-    for one in np.unique(instrument[instrument >= 0]).tolist():
-        plays = instrument == one
-        found = _returns(bar[plays], note[plays], count)
-        for number in np.unique(bar[plays]).tolist():
-            own[number][one] = found[number]
-    return [Origin(*pair) for pair in zip(whole, own, strict=True)]
+
+    def alike(some: NDArray[np.bool_], note: NDArray[np.int64]) -> NDArray[np.float64]:
+        kinds, number = np.unique(note[some], return_inverse=True)
+        pairs = np.unique(np.stack([bar[some], number]), axis=1)
+        return bar_similarity(BarSets(count, pairs[0], pairs[1], len(kinds)), empty=0.0)
+
+    parts = {one: alike(instrument == one, note) for one in np.unique(instrument[instrument >= 0]).tolist()}
+    return alike(np.ones(len(bar), bool), instrument * (note.max(initial=0) + 1) + note), parts
 
 
 def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:
@@ -112,11 +129,8 @@ def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:
     return np.stack([song.bars, instrument, number])[:, is_note]
 
 
-def _returns(bar: Int[np.ndarray, " notes"], note: Int[np.ndarray, " notes"], count: int) -> list[Return | None]:
-    """For each of `count` bars the first of the earlier ones that its notes are most like."""
-    kinds, note = np.unique(note, return_inverse=True)
-    bar, note = np.unique(np.stack([bar, note]), axis=1)
-    alike = np.tril(bar_similarity(BarSets(count, bar, note, len(kinds)), empty=0.0), -1)
-    best = alike.argmax(1)
-    most = alike[np.arange(count), best]
+def _returns(alike: Float64[np.ndarray, "bars bars"]) -> list[Return | None]:
+    """For every bar the first of the earlier ones that it is most like, where it is like one."""
+    before = np.tril(alike, -1)
+    best, most = before.argmax(1), before.max(1)
     return [Return(int(b), float(m)) if m >= ALIKE else None for b, m in zip(best, most, strict=True)]

@@ -1,8 +1,9 @@
-"""What a form asks for, while a song is written: where bars come again so does their music, if the model agrees."""
+"""What a form asks for, while a song is written: music that comes again, and music that is new, if the model agrees."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ritornello.representations.vocabulary import EOS, Vocabulary
-from ritornello.sampling.form import NEW, Origin
+from ritornello.sampling.form import FREE, Origin
 
 HEAD = ("BOS", "Bar", "Metre", "Tempo")
 NOTE = ("Position", "Chord", "Instrument", "Pitch", "Duration", "Velocity")
 STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a bar has them (see `grammar`)
 STAGES["Drum"] = STAGES["Pitch"]
+
+RECENT = 8  # bars from which new music is to differ
+STALE = 2.0  # how many times as much it loses by being as in all of them as music gains by coming again
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -34,16 +38,22 @@ class _Page:
     end: float = 0.0
     """How much the bar is to end where this ends."""
     free: list[int] = field(default_factory=list)
-    """Instrument tokens whose music is new."""
+    """Instrument tokens whose music does not come again."""
+    new: set[int] = field(default_factory=set)
+    """Those of them whose music is to be new."""
 
 
 @dataclass
 class _Row:
-    """A song's bars so far, where in its bar it stands, and what this bar is to have again."""
+    """A song's form, its bars so far, where in its bar it stands, and what this bar is to have again."""
 
+    form: Sequence[Origin]
     bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
     place: Place = (0, -1, -1, 0)
     page: _Page = field(default_factory=_Page)
+
+    def copy(self) -> _Row:
+        return _Row(self.form, deepcopy(self.bars), self.place, self.page)
 
 
 @dataclass
@@ -53,7 +63,7 @@ class _Cache:
 
     def keep(self, rows: list[int]) -> None:
         self.inner.keep(rows)
-        self.rows = [deepcopy(self.rows[row]) if row in rows[:i] else self.rows[row] for i, row in enumerate(rows)]
+        self.rows = [self.rows[row].copy() if row in rows[:i] else self.rows[row] for i, row in enumerate(rows)]
 
     def part(self, rows: list[int]) -> _Cache:
         return _Cache(self.inner.part(rows), [self.rows[row] for row in rows])
@@ -67,15 +77,17 @@ class Returning:
     """A player (`autoregress.Player`) that lets bars come again: what stood next where they were first gains `nats`.
 
     "Next" is the first token behind the place that the song has come to, so that a song which has left its origin comes
-    back to it. The grammar and what the model is sure of decide all the same: bars come again with small changes. What
-    instruments with new music may play before the next token gains as much, so that they are as likely as ever.
+    back to it. What instruments whose music does not come again may play before the next token gains as much, so that
+    they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
+    the last bars lose: so songs do not run in circles where people's do not. The grammar and what the model is sure of
+    decide all the same: bars come again with small changes.
 
     vocabulary:  one with positions.
-    origins:     of every bar; those beyond are new.
+    forms:       of every song where each bar comes from; bars beyond are free.
     """
 
-    def __init__(self, player: Any, vocabulary: Vocabulary, origins: Sequence[Origin], nats: float) -> None:
-        self.player, self.origins, self.nats = player, origins, nats
+    def __init__(self, player: Any, vocabulary: Vocabulary, forms: Sequence[Sequence[Origin]], nats: float) -> None:
+        self.player, self.forms, self.nats = player, forms, nats
         families = {name: vocabulary.range(name) for name in vocabulary.families}
         self.stages = [STAGES.get(vocabulary.families[family], 0) for family in vocabulary.family_of.tolist()]
         self.note = [0] * vocabulary.size
@@ -87,7 +99,7 @@ class Returning:
         self.bar = vocabulary.id("Bar")
 
     def cache(self, rows: int) -> _Cache:
-        return _Cache(self.player.cache(rows), [_Row() for _ in range(rows)])
+        return _Cache(self.player.cache(rows), [_Row(form) for form in self.forms[:rows]])
 
     def prefill(self, batch: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         fields = torch.stack([batch.ids, batch.bars, batch.positions], -1).tolist()
@@ -114,7 +126,7 @@ class Returning:
         row.place = (position, instrument, note, stage)
         if len(row.bars) <= bar:
             row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
-            row.page = self._page(row.bars, self.origins[bar] if bar < len(self.origins) else NEW)
+            row.page = self._page(row.bars, row.form[bar] if bar < len(row.form) else FREE)
         places, ids = row.bars[bar]
         places.append(row.place)
         ids.append(id)
@@ -137,7 +149,8 @@ class Returning:
         rows = [(place, *found[place]) for place in sorted(found)]
         places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
         free = [instrument for instrument, part in parts.items() if part is None]
-        return _Page(places, ids, alike, max((part.alike for part in again), default=0.0), free)
+        end = max((part.alike for part in again), default=0.0)
+        return _Page(places, ids, alike, end, free, {one for one, part in origin.own.items() if part is None})
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         push = torch.zeros_like(logits)
@@ -150,10 +163,27 @@ class Returning:
                 alike, ids = page.end, [self.bar, EOS]
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
+            for id, share in self._stale(row):
+                push[i, id] -= STALE * self.nats * share
         return logits + push
 
+    def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
+        """Keys that an instrument with new music has lately played in this place, and in what share of the bars."""
+        here, playing, *_ = row.place
+        if playing not in row.page.new:
+            return
+        recent = row.bars[-1 - RECENT : -1]
+        found: Counter[int] = Counter()
+        for places, ids in recent:
+            for k in range(bisect_left(places, (here, playing)), len(places)):
+                if places[k][:2] != (here, playing):
+                    break
+                if places[k][3] == STAGES["Pitch"]:
+                    found[ids[k]] += 1
+        yield from ((id, count / len(recent)) for id, count in found.items())
+
     def _before(self, row: _Row, page: _Page, behind: int) -> Iterator[int]:
-        """What instruments with new music may play before the next token that comes again."""
+        """What the other instruments may play before the next token that comes again."""
         if not page.free:
             return
         here, playing, *_ = row.place

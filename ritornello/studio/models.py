@@ -10,8 +10,10 @@ from ritornello.models import family
 from ritornello.music.keys import Key
 from ritornello.recipe import song_wishes, verbs_of, weights_of, wishes_class
 from ritornello.representations import build
+from ritornello.representations.vocabulary import Vocabulary
 from ritornello.request import Request
 from ritornello.run import RunConfig, folder_of
+from ritornello.sampling.forms import fits
 
 
 def describe(name: str) -> list[dict[str, Any]]:
@@ -33,10 +35,12 @@ def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
     if wishes is Request:  # the page shows numbers, and asks for them
         module, model = family(config.family)
         schema["properties"]["temperature"]["default"] = model.temperature
-        schema["properties"]["faithful"]["default"] = module.Config(**config.model).faithful
+        settings = module.Config(**config.model)
+        schema["properties"]["faithful"]["default"] = settings.faithful
+        schema["properties"]["planned"]["default"] = settings.planned
+        for wish in _formless(build(config.representation).vocabulary):
+            del schema["properties"][wish]
     songs = song_wishes(schema)
-    if "form_of" in songs and "Position" not in build(config.representation).vocabulary.families:
-        songs.remove("form_of")
     return {
         "name": folder.name,
         "title": folder.name if verb == "compose" else f"{folder.name}: {verb}",
@@ -49,6 +53,12 @@ def _describe(folder: Path, config: RunConfig, verb: str) -> dict[str, Any]:
         "needs": [wish for wish in songs if wish in schema.get("required", ())],
         "choices": _choices(config, schema),
     }
+
+
+def _formless(vocabulary: Vocabulary) -> list[str]:
+    """The wishes for a form that songs of this vocabulary cannot have."""
+    without_places = [] if "Position" in vocabulary.families else ["form", "form_of", "faithful"]
+    return without_places + ([] if fits(vocabulary) else ["planned"])
 
 
 def _choices(config: RunConfig, schema: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import torch
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.sampling.autoregress import Token, autoregress
-from ritornello.sampling.form import NEW, Origin, Return, form_of, origins, sections
+from ritornello.sampling.form import FREE, Origin, Return, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
 from ritornello.sampling.returning import Returning
@@ -96,7 +96,7 @@ def test_the_form_of_a_song_is_where_each_instrument_was_before():
         Origin(None, {drums: Return(0), melody: None}),  # of 8 notes 2 are in both: too few
         Origin(Return(0), {drums: Return(0), melody: Return(0)}),
         Origin(None, {melody: Return(0, 3 / 5), bass: None}),  # 3 of 11
-        NEW,
+        FREE,
     ]
 
 
@@ -106,7 +106,7 @@ FORM = origins([("A", 2), ("B", 1), ("A", 2), ("C", 1)])  # a last bar must soun
 def written(name: str, nats: float, seeds: range = range(4), origins_: list[Origin] = FORM) -> list[Tokens]:
     vocabulary = build(name).vocabulary
     grammar = Grammar(vocabulary, len(seeds), bars=len(FORM), max_tokens=9000)
-    player = Returning(Deaf(vocabulary), vocabulary, origins_, nats)
+    player = Returning(Deaf(vocabulary), vocabulary, [origins_] * len(seeds), nats)
     *_, last = autoregress(player, begin(len(seeds), len(FORM)), grammar, [], seeded(seeds))
     for song in songs(last):
         assert fault(vocabulary, song.ids, len(FORM)) is None
@@ -127,7 +127,7 @@ def test_who_is_most_faithful_copies(name: str):
 
 
 def test_who_is_not_faithful_writes_as_ever():
-    free, formless = written("museformer", 0.0), written("museformer", 1000.0, origins_=[NEW] * len(FORM))
+    free, formless = written("museformer", 0.0), written("museformer", 1000.0, origins_=[FREE] * len(FORM))
     assert [song.ids.tolist() for song in free] == [song.ids.tolist() for song in formless]
 
 
@@ -153,7 +153,7 @@ def test_a_song_depends_on_its_seed_alone():
 def test_what_is_pushed_is_the_next_thing_in_the_bar_of_origin():
     """After a place that the origin has too, what follows there; after another, the first thing behind it."""
     vocabulary = build("museformer").vocabulary
-    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [NEW, Origin(Return(0))], 5.0)
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, Origin(Return(0))]], 5.0)
     id = vocabulary.id
     head = [id("Bar"), vocabulary.range("Tempo")[4]]
     piano, bass = id("Instrument", "piano"), id("Instrument", "bass")
@@ -184,7 +184,7 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     melody, drums, bass, piano = (id("Instrument", name) for name in ("melody", "drums", "bass", "piano"))
     song = song_of([{"drums": BEAT, "bass": [(0, 40)], "melody": [(6, 60)]}, {}])
     origin = Origin(None, {drums: Return(0, 0.5), bass: Return(0, 1.0)})
-    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [NEW, origin], 6.0)
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, origin]], 6.0)
     cache = player.cache(1)
     for token, place in zip(song.ids[song.bars == 0], song.positions[song.bars == 0], strict=True):
         heard(player, cache, int(token), 0, int(place))
@@ -224,6 +224,33 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         logits = heard(player, cache, token, 1, position).numpy()
         pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
         assert {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]} == dict.fromkeys(gains, nats)
+
+
+def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
+    """By the share of the last eight bars; another instrument, or one of which nothing is asked, loses nothing."""
+    vocabulary = build("museformer").vocabulary
+    id = vocabulary.id
+    melody, piano = id("Instrument", "melody"), id("Instrument", "piano")
+    first = {"melody": [(0, 50)], "piano": [(0, 50)]}
+    then = {"melody": [(0, 60), (0, 57), (12, 60)], "piano": [(0, 60)]}
+    song = song_of([first, *[then] * 3, *[{"melody": [(0, 62)]}] * 5, {}])
+    position, pitches = id("Position", 0), [id("Pitch", key) for key in (60, 57, 62)]
+    for own, told, gains in (
+        (
+            {melody: None},
+            [position, melody],
+            dict.fromkeys(pitches[:2], -3 / 8) | {pitches[2]: -5 / 8},
+        ),
+        ({melody: None}, [position, piano], {}),
+        ({}, [position, melody], {}),
+    ):
+        player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE] * 9 + [Origin(None, own)]], 3.0)
+        cache = player.cache(1)
+        for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+            heard(player, cache, token, bar, place)
+        logits = [heard(player, cache, token, 9, 1) for token in told][-1].numpy()
+        pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
+        assert pushed == pytest.approx({token: 2 * 3.0 * share for token, share in gains.items()})
 
 
 def heard(player: Returning, cache, id: int, bar: int, position: int):
