@@ -49,9 +49,8 @@ def library(tokens: Path, seed: int) -> None:
     vocabulary = build("museformer").vocabulary
     kept = []
     for song in songs(tokens, "train", FEWEST, seed):
-        whole, parts = likeness(song, vocabulary)
-        melody = parts.get(vocabulary.id("Instrument", "melody"))
-        if whole[np.tril_indices(len(whole), -1)].mean() > REPETITIVE or melody is None:
+        _, whole = next(likeness(song, vocabulary))
+        if whole[np.tril_indices(len(whole), -1)].mean() > REPETITIVE:
             continue
         kept.append(pack(form_of(song, vocabulary)[:MOST], vocabulary))
         if len(kept) == COUNT:
@@ -70,7 +69,7 @@ def measure(player: Player, tokens: Path, count: int, seed: int, nats: float | N
             request = Request(form_of=path, bars=BARS, seed=seed + number, faithful=nats)
             *_, last = generate(player.run.decoder, representation, request)
             form = form_of(song, representation.vocabulary)[:BARS]
-            theirs, ours = (likeness(tokens, representation.vocabulary)[1] for tokens in (song, last.tokens[0]))
+            theirs, ours = (dict(likeness(one, representation.vocabulary)) for one in (song, last.tokens[0]))
             for bar, origin in enumerate(form[1:], 1):
                 for one, part in origin.own.items():
                     if one in ours and ours[one][bar, bar]:  # it plays

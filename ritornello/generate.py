@@ -82,7 +82,9 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     cannot be read.
     """
     start = time.monotonic()
-    forms, request, remarks = _forms(model, representation, request)
+    forms = _forms(model, representation, request)
+    if request.form_of and request.bars is None:
+        request = request.model_copy(update={"bars": len(forms[0])})
     begin = Opening.of_prompt if request.prompt else Opening.of_nothing
     opening = begin(representation, request)
     candidates = _candidates(model, request, opening)
@@ -106,31 +108,27 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
             done, taken = bool(draft.done.all()), time.monotonic() - start
             chosen = draft.complete if candidates and not done else None  # later bars may yet be chosen otherwise
             songs = tuple(_complete(row, chosen) for row in rows)
-            yield Draft(songs, draft.complete, done, taken, request, representation, (*opening.remarks, *remarks))
+            yield Draft(songs, draft.complete, done, taken, request, representation, opening.remarks)
     finally:
         model.train(training)
         torch.set_num_threads(threads)
 
 
-def _forms(
-    model: DecoderLM, representation: Representation, request: Request
-) -> tuple[list[list[Origin]], Request, tuple[str, ...]]:
-    """Of every song its form, none where there is none; the request with as many bars; what is to be said of it."""
+def _forms(model: DecoderLM, representation: Representation, request: Request) -> list[list[Origin]]:
+    """Of every song where each of its bars comes from; nothing where songs are free."""
     vocabulary = representation.vocabulary
     has = {"form": "Position" in vocabulary.families, "planned": fits(vocabulary)}
     for name, wish in (("form", request.form), ("form", request.form_of), ("planned", request.planned)):
         if wish and not has[name]:
             raise ConfigError(f"{name} = {wish}: this model's songs have no form to ask for; leave it out.")
     if request.form:
-        return [origins(sections(request.form, request.bars))] * request.count, request, ()
+        return [origins(sections(request.form, request.bars))] * request.count
     if request.form_of:
-        form = _form_of(request.form_of, representation)
-        said = f"The form is that of {request.form_of.name}, which has {len(form)} bars."
-        return [form] * request.count, request.model_copy(update={"bars": request.bars or len(form)}), (said,)
+        return [_form_of(request.form_of, representation)] * request.count
     if request.planned or (request.planned is None and model.config.planned and has["planned"]):
         seeds = range(request.seed, request.seed + request.count)
-        return [drawn(seed, request.bars, vocabulary) for seed in seeds], request, ()
-    return [], request, ()
+        return [drawn(seed, request.bars, vocabulary) for seed in seeds]
+    return []
 
 
 def _form_of(path: Path, representation: Representation) -> list[Origin]:

@@ -144,7 +144,6 @@ def test_the_form_of_a_midi_file_is_taken_over(representation: Representation, t
     )
     assert again == [first, second]
     assert first != second
-    assert "The form is that of mine.mid, which has 4 bars." in song.remarks
     assert drafts(representation, **wishes, bars=5)[-1].songs()[0].facts.bars == 5
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
-from numpy.typing import NDArray
 
 from ritornello.music.similarity import BarSets, bar_similarity
 from ritornello.representations.base import Tokens
@@ -89,31 +88,31 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
 
     Raises: MusicError for more bars than `music.similarity` compares.
     """
-    whole, parts = likeness(song, vocabulary)
-    found = {instrument: _returns(alike) for instrument, alike in parts.items()}
-    return [
-        Origin(origin, {one: found[one][bar] for one, alike in parts.items() if alike[bar, bar]})
-        for bar, origin in enumerate(_returns(whole))
-    ]
+    whole: list[Return | None] = []
+    own: list[dict[int, Return | None]] = [{} for _ in range(int(song.bars[-1]) + 1)]
+    for instrument, alike in likeness(song, vocabulary):
+        found = _returns(alike)
+        if instrument is None:
+            whole = found
+        else:
+            for bar in np.flatnonzero(alike.diagonal()).tolist():
+                own[bar][instrument] = found[bar]
+    return [Origin(*pair) for pair in zip(whole, own, strict=True)]
 
 
-def likeness(
-    song: Tokens, vocabulary: Vocabulary
-) -> tuple[Float64[np.ndarray, "bars bars"], dict[int, Float64[np.ndarray, "bars bars"]]]:
-    """How much every two bars are alike (Museformer's Equation 4), 0 to 1: in all, and in each instrument by its token.
+def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None, Float64[np.ndarray, "bars bars"]]]:
+    """How much every two bars are alike (Museformer's Equation 4), 0 to 1: in all, then in each instrument, its token.
 
     A bar without notes is like none, itself included.
     """
     bar, instrument, note = _notes(song, vocabulary)
-    count = int(song.bars[-1]) + 1
-
-    def alike(some: NDArray[np.bool_], note: NDArray[np.int64]) -> NDArray[np.float64]:
-        kinds, number = np.unique(note[some], return_inverse=True)
+    numbered = instrument * (note.max(initial=0) + 1) + note
+    for one in (None, *np.unique(instrument[instrument >= 0]).tolist()):
+        some = slice(None) if one is None else instrument == one
+        kinds, number = np.unique(numbered[some], return_inverse=True)
         pairs = np.unique(np.stack([bar[some], number]), axis=1)
-        return bar_similarity(BarSets(count, pairs[0], pairs[1], len(kinds)), empty=0.0)
-
-    parts = {one: alike(instrument == one, note) for one in np.unique(instrument[instrument >= 0]).tolist()}
-    return alike(np.ones(len(bar), bool), instrument * (note.max(initial=0) + 1) + note), parts
+        sets = BarSets(int(song.bars[-1]) + 1, pairs[0], pairs[1], len(kinds))
+        yield one, bar_similarity(sets, empty=0.0)
 
 
 def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:

@@ -109,7 +109,6 @@ def test_the_form_of_a_file_is_taken_over(page: Page, tmp_path: Path):
     page.fill("#wish-bars", "")
     page.click("#compose")
     expect(page.locator("#takes li")).to_have_count(2)
-    expect(page.locator("#remarks")).to_contain_text("which has 2 bars")
     until(page, "studio.store.take.bars === 2")
     page.select_option("#model", label="chorale_transformer")
     assert page.locator("#from option[value=form]").count() == 0
