@@ -16,6 +16,7 @@ from ritornello.representations.vocabulary import Vocabulary
 
 SECTION = 8  # bars, where nothing else is said
 ALIKE = 0.3  # from here on a bar of a song is an earlier one again
+HARMONIES, AROUND = 0.9, (-1, 0, 1, 2)  # the same of its harmony, together with that of the bars around it
 
 
 def sections(form: str, bars: int | None = None) -> list[tuple[str, int]]:
@@ -60,6 +61,8 @@ class Origin:
     """None: nothing is asked of it."""
     own: Mapping[int, Return | None] = field(default_factory=dict)
     """Of Instrument tokens that do not come from where the whole bar does; None: it is to be new."""
+    harmony: Return | None = None
+    """Where its pitch classes have been before; None: nothing is asked of them."""
 
     def of(self, instrument: int) -> Return | None:
         return self.own.get(instrument, self.whole)
@@ -84,7 +87,8 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
     """The form of a song: for each instrument in a bar, the first of the earlier bars that its notes are most like.
 
     Below `ALIKE` they are new. The rests of an instrument come again with the whole bar: from the one that all its
-    notes are most like.
+    notes are most like. A bar's harmony is that of the first earlier bar whose pitch classes are much the same, as are
+    those of the bars around both.
 
     Raises: MusicError for more bars than `music.similarity` compares.
     """
@@ -97,7 +101,7 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
         else:
             for bar in np.flatnonzero(alike.diagonal()).tolist():
                 own[bar][instrument] = found[bar]
-    return [Origin(*pair) for pair in zip(whole, own, strict=True)]
+    return [Origin(*parts) for parts in zip(whole, own, _harmonies(song, vocabulary), strict=True)]
 
 
 def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None, Float64[np.ndarray, "bars bars"]]]:
@@ -133,3 +137,22 @@ def _returns(alike: Float64[np.ndarray, "bars bars"]) -> list[Return | None]:
     before = np.tril(alike, -1)
     best, most = before.argmax(1), before.max(1)
     return [Return(int(b), float(m)) if m >= ALIKE else None for b, m in zip(best, most, strict=True)]
+
+
+def _harmonies(song: Tokens, vocabulary: Vocabulary) -> list[Return | None]:
+    """For every bar the first of the earlier ones with its harmony: the mean cosine of counts of pitch classes."""
+    count, pitches = int(song.bars[-1]) + 1, vocabulary.range("Pitch")
+    pitched = (song.ids >= pitches.start) & (song.ids < pitches.stop)
+    chroma = np.zeros((count, 12))
+    keys = np.array(vocabulary.labels("Pitch"), np.int64)[song.ids[pitched] - pitches.start]
+    np.add.at(chroma, (song.bars[pitched], keys % 12), 1.0)
+    chroma /= np.maximum(np.linalg.norm(chroma, axis=1, keepdims=True), 1e-9)
+    alike, pairs = np.zeros((2, count, count))
+    for k in AROUND:
+        here, there = slice(max(-k, 0), count - max(k, 0)), slice(max(k, 0), count + min(k, 0))
+        alike[here, here] += chroma[there] @ chroma[there].T
+        pairs[here, here] += 1
+    alike = np.tril(alike / pairs, -1)
+    first = (alike >= HARMONIES).argmax(1)
+    found = [(int(bar), float(alike[i, bar])) for i, bar in enumerate(first)]
+    return [Return(*pair) if pair[1] >= HARMONIES else None for pair in found]

@@ -34,12 +34,13 @@ def drawn(seed: int, bars: int | None, vocabulary: Vocabulary) -> list[Origin]:
 
 
 def pack(form: list[Origin], vocabulary: Vocabulary) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Of every bar, and of each of `INSTRUMENTS` in it: [bars, 1 + 6] bars of origin, and per cent of likeness."""
-    columns = {id: column for column, id in enumerate(_ids(vocabulary), 1)}
-    where = np.full((len(form), 1 + len(columns)), ABSENT, np.int16)
+    """Of every bar, its harmony and each of `INSTRUMENTS`: [bars, 2 + 6] bars of origin, and per cent of likeness."""
+    columns = {id: column for column, id in enumerate(_ids(vocabulary), 2)}
+    where = np.full((len(form), 2 + len(columns)), ABSENT, np.int16)
     alike = np.zeros(where.shape, np.uint8)
     for bar, origin in enumerate(form):
-        for column, part in {0: origin.whole, **{columns[id]: part for id, part in origin.own.items()}}.items():
+        own = {columns[id]: part for id, part in origin.own.items()}
+        for column, part in {0: origin.whole, 1: origin.harmony, **own}.items():
             where[bar, column], alike[bar, column] = (part.bar, round(100 * part.alike)) if part else (NEW, 0)
     return where, alike
 
@@ -50,9 +51,9 @@ def unpack(
     """The inverse of `pack`, to the nearest per cent."""
     form = []
     for bars, shares in zip(where.tolist(), alike.tolist(), strict=True):
-        whole, *own = [Return(b, s / 100) if b >= 0 else None for b, s in zip(bars, shares, strict=True)]
-        there = {id: part for id, part, b in zip(_ids(vocabulary), own, bars[1:], strict=True) if b != ABSENT}
-        form.append(Origin(whole, there))
+        whole, harmony, *own = [Return(b, s / 100) if b >= 0 else None for b, s in zip(bars, shares, strict=True)]
+        there = {id: part for id, part, b in zip(_ids(vocabulary), own, bars[2:], strict=True) if b != ABSENT}
+        form.append(Origin(whole, there, harmony))
     return form
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ritornello.representations.vocabulary import EOS, Vocabulary
-from ritornello.sampling.form import FREE, Origin
+from ritornello.sampling.form import FREE, Origin, Return
 
 HEAD = ("BOS", "Bar", "Metre", "Tempo")
 NOTE = ("Position", "Chord", "Instrument", "Pitch", "Duration", "Velocity")
@@ -23,6 +23,7 @@ STAGES["Drum"] = STAGES["Pitch"]
 
 RECENT = 8  # bars from which new music is to differ
 STALE = 2.0  # how many times as much it loses by being as in all of them as music gains by coming again
+FOREIGN = 1.0  # the same for pitch classes that are not in the harmony
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -41,6 +42,8 @@ class _Page:
     """Instrument tokens whose music does not come again."""
     new: set[int] = field(default_factory=set)
     """Those of them whose music is to be new."""
+    foreign: list[int] = field(default_factory=list)
+    """Pitch tokens that are not in its harmony."""
 
 
 @dataclass
@@ -79,8 +82,8 @@ class Returning:
     "Next" is the first token behind the place that the song has come to, so that a song which has left its origin comes
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
-    the last bars lose: so songs do not run in circles where people's do not. The grammar and what the model is sure of
-    decide all the same: bars come again with small changes.
+    the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
+    that are not in it. The grammar and what the model is sure of decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -95,6 +98,8 @@ class Returning:
         for name in ("Pitch", "Drum"):
             for i, id in enumerate(families.get(name, ())):
                 self.note[id] = 127 - i
+        keys = zip(families["Pitch"], vocabulary.labels("Pitch"), strict=True)
+        self.classes = {id: int(key) % 12 for id, key in keys}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
         self.bar = vocabulary.id("Bar")
 
@@ -150,7 +155,13 @@ class Returning:
         places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
         free = [instrument for instrument, part in parts.items() if part is None]
         end = max((part.alike for part in again), default=0.0)
-        return _Page(places, ids, alike, end, free, {one for one, part in origin.own.items() if part is None})
+        new = {one for one, part in origin.own.items() if part is None}
+        return _Page(places, ids, alike, end, free, new, self._foreign(bars, origin.harmony))
+
+    def _foreign(self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None) -> list[int]:
+        """The Pitch tokens whose classes are not in the bar that a harmony comes from."""
+        classes = {self.classes[id] for id in bars[harmony.bar][1] if id in self.classes} if harmony else set()
+        return [id for id, one in self.classes.items() if one not in classes] if classes else []
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         push = torch.zeros_like(logits)
@@ -163,6 +174,7 @@ class Returning:
                 alike, ids = page.end, [self.bar, EOS]
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
+            push[i, page.foreign] -= FOREIGN * self.nats
             for id, share in self._stale(row):
                 push[i, id] -= STALE * self.nats * share
         return logits + push

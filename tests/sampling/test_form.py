@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -91,13 +93,29 @@ def test_the_form_of_a_song_is_where_each_instrument_was_before():
         {"melody": [*TUNE[:3], (40, 66)], "bass": [*OTHER, (24, 72), (36, 73)]},
         {},
     ]
-    assert form_of(song_of(song), vocabulary) == [
+    assert [replace(origin, harmony=None) for origin in form_of(song_of(song), vocabulary)] == [
         Origin(None, {drums: None, melody: None}),
         Origin(None, {drums: Return(0), melody: None}),  # of 8 notes 2 are in both: too few
         Origin(Return(0), {drums: Return(0), melody: Return(0)}),
         Origin(None, {melody: Return(0, 3 / 5), bass: None}),  # 3 of 11
         FREE,
     ]
+
+
+def test_the_harmony_of_a_bar_is_where_its_chords_were_before():
+    """Whatever plays them, and how: chords that come in the same order count, a single one that happens to does not."""
+    vocabulary = build("museformer").vocabulary
+    chords = [(0, 4, 7), (2, 5, 9), (7, 11, 2), (9, 0, 4)]
+    block = [{"piano": [(0, 48 + key) for key in chord], "drums": BEAT} for chord in chords]
+    broken = [{"bass": [(12 * i, 24 + key) for i, key in enumerate(chord)]} for chord in chords]
+    other = [{"melody": [(0, 61), (24, 66), (36, 70)]}, broken[2], {"melody": [(0, 63), (12, 68), (36, 73)]}]
+    form = form_of(song_of([*block, *broken, *other, {}, *block]), vocabulary)
+    found = [origin.harmony and origin.harmony.bar for origin in form]
+    assert found[:4] == [None] * 4
+    assert found[5] == 1  # of its neighbours those around differ
+    assert found[8:12] == [None] * 4
+    assert found[13:15] == [1, 2]
+    assert all(origin.harmony is None or origin.harmony.alike >= 0.9 for origin in form)
 
 
 FORM = origins([("A", 2), ("B", 1), ("A", 2), ("C", 1)])  # a last bar must sound
@@ -251,6 +269,20 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
         logits = [heard(player, cache, token, 9, 1) for token in told][-1].numpy()
         pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
         assert pushed == pytest.approx({token: 2 * 3.0 * share for token, share in gains.items()})
+
+
+def test_keys_that_are_not_in_the_harmony_lose():
+    vocabulary = build("museformer").vocabulary
+    id, pitches = vocabulary.id, vocabulary.range("Pitch")
+    song = song_of([{"bass": [(0, 24), (12, 28)], "piano": [(0, 67)], "drums": BEAT}, {}])
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, Origin(harmony=Return(0))]], 3.0)
+    cache = player.cache(1)
+    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+        heard(player, cache, token, bar, place)
+    for token, place in ((id("Position", 6), 7), (id("Instrument", "melody"), 7)):
+        logits = heard(player, cache, token, 1, place).numpy()
+    lost = {pitches[key]: -3.0 for key in range(128) if key % 12 not in (0, 4, 7)}
+    assert {int(i): float(logits[i]) for i in np.flatnonzero(logits)} == lost
 
 
 def heard(player: Returning, cache, id: int, bar: int, position: int):

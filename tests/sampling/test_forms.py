@@ -16,7 +16,11 @@ MELODY, DRUMS = (VOCABULARY.id("Instrument", name) for name in ("melody", "drums
 
 def test_what_is_kept_is_what_was_there(tmp_path: Path):
     forms = [
-        [FREE, Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}), Origin(None, {DRUMS: Return(1, 0.31)})],
+        [
+            FREE,
+            Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}),
+            Origin(None, {DRUMS: Return(1, 0.31)}, Return(0, 0.95)),
+        ],
         [Origin(None, {MELODY: None})],
     ]
     save(tmp_path / "forms.npz", [pack(form, VOCABULARY) for form in forms])
@@ -29,7 +33,7 @@ def test_forms_point_back_to_what_plays():
     for form in forms:
         assert 64 <= len(form) <= 128
         for bar, origin in enumerate(form):
-            for part in (origin.whole, *origin.own.values()):
+            for part in (origin.whole, origin.harmony, *origin.own.values()):
                 assert part is None or (0 <= part.bar < bar and 0.3 <= part.alike <= 1)
             for instrument, part in origin.own.items():
                 assert part is None or instrument in form[part.bar].own
