@@ -98,7 +98,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
     if forms:
         faithful = model.config.faithful if request.faithful is None else request.faithful
         of_rows = [form for form in forms for _ in range(each)]
-        player = Returning(player, representation.vocabulary, of_rows, faithful)
+        player = Returning(player, representation.vocabulary, of_rows, faithful, opening.instruments or ())
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
         processors = _processors(model, representation, request)

@@ -105,7 +105,7 @@ def test_what_has_habits_has_a_form_and_others_where_they_are_asked(monkeypatch:
         model = make_model(f"museformer{name}")
         list(generate(model, build("museformer"), request))
         forms = [drawn(seed, 2, vocabulary) for seed in (5, 5, 6, 6)]
-        assert used == ([(forms, model.config.faithful)] if has else []), (name, planned)
+        assert used == ([(forms, model.config.faithful, ())] if has else []), (name, planned)
 
 
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):
@@ -152,7 +152,7 @@ def test_how_faithful_is_the_models_matter_where_nothing_is_said(
     monkeypatch: pytest.MonkeyPatch, recall: bool, asked: float | None, nats: float
 ):
     used = []
-    monkeypatch.setattr("ritornello.generate.Returning", lambda player, *rest: used.append(rest[-1]) or player)
+    monkeypatch.setattr("ritornello.generate.Returning", lambda player, *rest: used.append(rest[2]) or player)
     model = make_model("museformer", recall=recall)
     list(generate(model, build("museformer"), Request(form="A1 A1", faithful=asked, max_tokens=400)))
     assert used == [nats]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ STAGES["Drum"] = STAGES["Pitch"]
 RECENT = 8  # bars from which new music is to differ
 STALE = 2.0  # how many times as much it loses by being as in all of them as music gains by coming again
 FOREIGN = 1.0  # the same for pitch classes that are not in the harmony
+RESTING = 2.0  # and for instruments that do not play in a bar
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -44,6 +45,8 @@ class _Page:
     """Those of them whose music is to be new."""
     foreign: list[int] = field(default_factory=list)
     """Pitch tokens that are not in its harmony."""
+    resting: list[int] = field(default_factory=list)
+    """Instrument tokens that are not to play."""
 
 
 @dataclass
@@ -51,12 +54,14 @@ class _Row:
     """A song's form, its bars so far, where in its bar it stands, and what this bar is to have again."""
 
     form: Sequence[Origin]
+    guests: Collection[int]
+    """Instrument tokens that play although the form has no place for them."""
     bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
     place: Place = (0, -1, -1, 0)
     page: _Page = field(default_factory=_Page)
 
     def copy(self) -> _Row:
-        return _Row(self.form, deepcopy(self.bars), self.place, self.page)
+        return _Row(self.form, self.guests, deepcopy(self.bars), self.place, self.page)
 
 
 @dataclass
@@ -83,14 +88,23 @@ class Returning:
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
     the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
-    that are not in it. The grammar and what the model is sure of decide all the same: bars come again with changes.
+    that are not in it; and instruments lose in bars in which they do not play. The grammar and what the model is sure
+    of decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
+    asked:       Instrument tokens that may play even where a form never has them.
     """
 
-    def __init__(self, player: Any, vocabulary: Vocabulary, forms: Sequence[Sequence[Origin]], nats: float) -> None:
-        self.player, self.forms, self.nats = player, forms, nats
+    def __init__(
+        self,
+        player: Any,
+        vocabulary: Vocabulary,
+        forms: Sequence[Sequence[Origin]],
+        nats: float,
+        asked: Collection[int] = (),
+    ) -> None:
+        self.player, self.forms, self.nats, self.asked = player, forms, nats, set(asked)
         families = {name: vocabulary.range(name) for name in vocabulary.families}
         self.stages = [STAGES.get(vocabulary.families[family], 0) for family in vocabulary.family_of.tolist()]
         self.note = [0] * vocabulary.size
@@ -104,7 +118,10 @@ class Returning:
         self.bar = vocabulary.id("Bar")
 
     def cache(self, rows: int) -> _Cache:
-        return _Cache(self.player.cache(rows), [_Row(form) for form in self.forms[:rows]])
+        return _Cache(self.player.cache(rows), [self._row(form) for form in self.forms[:rows]])
+
+    def _row(self, form: Sequence[Origin]) -> _Row:
+        return _Row(form, self.asked.difference(*(origin.own for origin in form)))
 
     def prefill(self, batch: Any, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         fields = torch.stack([batch.ids, batch.bars, batch.positions], -1).tolist()
@@ -131,12 +148,12 @@ class Returning:
         row.place = (position, instrument, note, stage)
         if len(row.bars) <= bar:
             row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
-            row.page = self._page(row.bars, row.form[bar] if bar < len(row.form) else FREE)
+            row.page = self._page(row.bars, row.form[bar] if bar < len(row.form) else FREE, row.guests)
         places, ids = row.bars[bar]
         places.append(row.place)
         ids.append(id)
 
-    def _page(self, bars: Sequence[tuple[list[Place], list[int]]], origin: Origin) -> _Page:
+    def _page(self, bars: Sequence[tuple[list[Place], list[int]]], origin: Origin, guests: Collection[int]) -> _Page:
         """What a bar is to have again: of each instrument what it played in its own bar of origin."""
         parts = {instrument: origin.of(instrument) for instrument in self.instruments}
         again = [part for part in (origin.whole, *parts.values()) if part]
@@ -153,10 +170,11 @@ class Returning:
                 found[position] = (self.positions[place[0] - 1], max(alike, known))
         rows = [(place, *found[place]) for place in sorted(found)]
         places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
-        free = [instrument for instrument, part in parts.items() if part is None]
         end = max((part.alike for part in again), default=0.0)
         new = {one for one, part in origin.own.items() if part is None}
-        return _Page(places, ids, alike, end, free, new, self._foreign(bars, origin.harmony))
+        resting = [one for one in self.instruments if origin.own and one not in origin.own and one not in guests]
+        free = [one for one, part in parts.items() if part is None and one not in resting]
+        return _Page(places, ids, alike, end, free, new, self._foreign(bars, origin.harmony), resting)
 
     def _foreign(self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None) -> list[int]:
         """The Pitch tokens whose classes are not in the bar that a harmony comes from."""
@@ -175,6 +193,7 @@ class Returning:
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.foreign] -= FOREIGN * self.nats
+            push[i, page.resting] -= RESTING * self.nats
             for id, share in self._stale(row):
                 push[i, id] -= STALE * self.nats * share
         return logits + push

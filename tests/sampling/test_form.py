@@ -201,12 +201,12 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     id, range_ = vocabulary.id, vocabulary.range
     melody, drums, bass, piano = (id("Instrument", name) for name in ("melody", "drums", "bass", "piano"))
     song = song_of([{"drums": BEAT, "bass": [(0, 40)], "melody": [(6, 60)]}, {}])
-    origin = Origin(None, {drums: Return(0, 0.5), bass: Return(0, 1.0)})
+    origin = Origin(None, {drums: Return(0, 0.5), bass: Return(0, 1.0), melody: None, piano: None})
     player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, origin]], 6.0)
     cache = player.cache(1)
     for token, place in zip(song.ids[song.bars == 0], song.positions[song.bars == 0], strict=True):
         heard(player, cache, int(token), 0, int(place))
-    free = {i for i in range_("Instrument") if i not in (drums, bass)}
+    free, resting = {melody, piano}, {id("Instrument", "guitar"), id("Instrument", "strings")}
     notes = {*range_("Pitch"), *range_("Drum")}
     duration, velocity = range_("Duration")[3], range_("Velocity")[3]
     positions = set(range_("Position"))
@@ -237,11 +237,12 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         (duration, 25, {velocity}, 3.0),
         (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, 6.0),
     ]
-    assert melody in free
     for token, position, gains, nats in told:
         logits = heard(player, cache, token, 1, position).numpy()
         pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
-        assert {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]} == dict.fromkeys(gains, nats)
+        lost = dict.fromkeys(resting if "Instrument" in NEXT[family(token)] else (), -2 * 6.0)
+        pushed = {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]}
+        assert pushed == dict.fromkeys(gains, nats) | lost
 
 
 def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
@@ -267,8 +268,20 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
         for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
             heard(player, cache, token, bar, place)
         logits = [heard(player, cache, token, 9, 1) for token in told][-1].numpy()
-        pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
+        pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits) if i in vocabulary.range("Pitch")}
         assert pushed == pytest.approx({token: 2 * 3.0 * share for token, share in gains.items()})
+
+
+def test_instruments_rest_where_they_do_in_the_form():
+    """But those that are asked for, where the form never has them, and all where nothing is asked of a bar."""
+    vocabulary = build("museformer").vocabulary
+    melody, drums, bass, *others = vocabulary.range("Instrument")
+    form = [FREE, Origin(None, {drums: None}), Origin(None, {melody: None})]
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [form], 3.0, (melody, drums, bass))
+    cache = player.cache(1)
+    for bar, lost in enumerate((set(), {melody, *others}, {drums, *others})):
+        logits = heard(player, cache, vocabulary.id("Position", 0), bar, 1).numpy()
+        assert {int(i): float(logits[i]) for i in np.flatnonzero(logits)} == dict.fromkeys(lost, -2 * 3.0)
 
 
 def test_keys_that_are_not_in_the_harmony_lose():
