@@ -1,6 +1,7 @@
 """Forms of songs by people, for songs of which no form is asked: `forms.npz`, made by `benchmarks/forms.py --write`.
 
-A form is not music: of every bar, and of each instrument in it, it says which earlier bar it is like, and how much.
+A form is not music: it says who plays in which bar, which earlier one each of them is like, and how much, and where the
+chords were before.
 """
 
 from __future__ import annotations
