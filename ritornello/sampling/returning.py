@@ -25,7 +25,7 @@ RECENT = 8  # bars from which new music is to differ
 STALE = 2.0  # how many times as much it loses by being as in all of them as music gains by coming again
 FOREIGN = 1.0  # the same for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
-AWAITED = 1.0  # and, as a gain, for those that do and have not begun to
+AWAITED = 1.0  # and, as a gain, for those with new music that have not begun to
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -48,8 +48,6 @@ class _Page:
     """Pitch tokens that are not in its harmony."""
     resting: list[int] = field(default_factory=list)
     """Instrument tokens that are not to play."""
-    playing: set[int] = field(default_factory=set)
-    """Those that are."""
 
 
 @dataclass
@@ -93,8 +91,8 @@ class Returning:
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
     the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
-    that are not in it. Instruments lose in bars in which they rest, and gain in the others until they have begun. The
-    grammar and what the model is sure of decide all the same: bars come again with changes.
+    that are not in it. Instruments lose in bars in which they rest, and gain where they have new music until they
+    begin. The grammar and what the model is sure of decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -181,7 +179,16 @@ class Returning:
         new = {one for one, part in origin.own.items() if part is None}
         resting = [one for one in self.instruments if origin.own and one not in origin.own and one not in guests]
         free = [one for one, part in parts.items() if part is None and one not in resting]
-        return _Page(places, ids, alike, end, free, new, self._foreign(bars, origin.harmony), resting, set(origin.own))
+        return _Page(
+            places,
+            ids,
+            alike,
+            end,
+            free,
+            new,
+            self._foreign(bars, origin.harmony),
+            resting,
+        )
 
     def _foreign(self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None) -> list[int]:
         """The Pitch tokens whose classes are not in the bar that a harmony comes from."""
@@ -201,7 +208,7 @@ class Returning:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.foreign] -= FOREIGN * self.nats
             push[i, page.resting] -= RESTING * self.nats
-            push[i, [*(page.playing - row.played)]] += AWAITED * self.nats
+            push[i, [*(page.new - row.played)]] += AWAITED * self.nats
             for id, share in self._stale(row):
                 push[i, id] -= STALE * self.nats * share
         return logits + push
