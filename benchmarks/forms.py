@@ -1,6 +1,6 @@
 """How well does a song take over the form of another? And where sampling/forms.npz comes from.
 
-    python benchmarks/forms.py tokens/lmd_multitrack           16 songs with forms of the test split, about six minutes
+    python benchmarks/forms.py tokens/lmd_multitrack           16 songs with forms of the test split
     python benchmarks/forms.py tokens/lmd_multitrack --write   forms of the training split, into sampling/forms.npz
 
 For every instrument in every bar of the song whose form it is: how much it is like the first of the earlier bars that

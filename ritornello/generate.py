@@ -117,15 +117,15 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
 def _forms(model: DecoderLM, representation: Representation, request: Request) -> list[list[Origin]]:
     """Of every song where each of its bars comes from; nothing where songs are free."""
     vocabulary = representation.vocabulary
-    has = {"form": "Position" in vocabulary.families, "planned": fits(vocabulary)}
-    for name, wish in (("form", request.form), ("form", request.form_of), ("planned", request.planned)):
-        if wish and not has[name]:
+    places, planned = "Position" in vocabulary.families, fits(vocabulary)
+    for name, there in (("form", places), ("form_of", places), ("planned", planned)):
+        if (wish := getattr(request, name)) and not there:
             raise ConfigError(f"{name} = {wish}: this model's songs have no form to ask for; leave it out.")
     if request.form:
         return [origins(sections(request.form, request.bars))] * request.count
     if request.form_of:
         return [_form_of(request.form_of, representation)] * request.count
-    if request.planned or (request.planned is None and model.config.planned and has["planned"]):
+    if request.planned or (request.planned is None and model.config.planned and planned):
         seeds = range(request.seed, request.seed + request.count)
         return [drawn(seed, request.bars, vocabulary) for seed in seeds]
     return []

@@ -79,11 +79,11 @@ def test_a_page_is_told_the_familys_temperature():
     assert defaults == {"chorale_transformer": 0.8, "melody_transformer": 1.0, "masked_diffusion": 0.75}
 
 
-def test_a_page_is_told_how_faithful_a_model_is(tmp_path: Path):
-    """One that recalls needs fewer nats."""
+def test_a_page_is_told_how_faithful_a_model_is_and_whether_it_is_planned(tmp_path: Path):
+    """One that recalls needs fewer nats; one with habits has a form; songs without places have none to ask for."""
     config = RunConfig.from_dict(make_config("museformer"))
     Run.create(config, tmp_path).save()
-    defaults = [
-        describe(str(name))[0]["schema"]["properties"]["faithful"]["default"] for name in (tmp_path, "museformer")
-    ]
-    assert defaults == [4.0, 2.0]
+    shown = [describe(str(name))[0]["schema"]["properties"] for name in (tmp_path, "museformer")]
+    assert [(one["faithful"]["default"], one["planned"]["default"]) for one in shown] == [(4.0, False), (2.0, True)]
+    of_a_line = describe("chorale_transformer")[0]["schema"]["properties"]
+    assert not {"form", "form_of", "faithful", "planned"} & of_a_line.keys()

@@ -15,7 +15,7 @@ from ritornello.train.optim import OptimConfig, learning_rate
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether there are instructions for it, in a GPU or the processor; without them it is several times slower."""
+    """Whether there are instructions for it, in a GPU or the processor; without them it is slower than float32."""
     found = torch.cpu.get_capabilities()
     return torch.cuda.is_available() or found.get("avx512_bf16", found.get("bf16", False))
 
