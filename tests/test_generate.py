@@ -101,11 +101,13 @@ def test_what_has_habits_has_a_form_and_others_where_they_are_asked(monkeypatch:
     vocabulary = build("museformer").vocabulary
     for name, planned, has in (("-habits", None, True), ("-habits", False, False), ("", None, False), ("", True, True)):
         used.clear()
-        request = Request(bars=2, seed=5, count=2, planned=planned, max_tokens=400, density="3", candidates=2)
+        wishes = {"instruments": ("bass", "drums"), "density": "3", "candidates": 2}
+        request = Request(bars=2, seed=5, count=2, planned=planned, max_tokens=400, **wishes)
         model = make_model(f"museformer{name}")
         list(generate(model, build("museformer"), request))
         forms = [drawn(seed, 2, vocabulary) for seed in (5, 5, 6, 6)]
-        assert used == ([(forms, model.config.faithful, ())] if has else []), (name, planned)
+        asked = sorted(vocabulary.id("Instrument", one) for one in wishes["instruments"])
+        assert used == ([(forms, model.config.faithful, asked)] if has else []), (name, planned)
 
 
 def test_drafts_grow_by_bars_and_can_be_heard(representation: Representation):

@@ -289,6 +289,19 @@ def test_instruments_rest_and_play_where_they_do_in_the_form():
         assert pushed == dict.fromkeys(lost, -2 * 3.0) | dict.fromkeys(playing, 3.0)
 
 
+def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
+    """One row becomes two; what one plays from there on the other has not played."""
+    vocabulary = build("museformer").vocabulary
+    melody, drums, *_ = vocabulary.range("Instrument")
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[Origin(None, {melody: None, drums: None})]], 3.0)
+    cache = player.cache(1)
+    heard(player, cache, vocabulary.id("Position", 0), 0, 1)
+    cache.keep([0, 0])
+    zeros = torch.zeros(2, dtype=torch.long)
+    logits = player.advance(Token(torch.tensor([melody, drums]), zeros, zeros + 1, zeros), cache)
+    assert logits[:, [melody, drums]].tolist() == [[0.0, 3.0], [3.0, 0.0]]
+
+
 def test_keys_that_are_not_in_the_harmony_lose():
     vocabulary = build("museformer").vocabulary
     id, pitches = vocabulary.id, vocabulary.range("Pitch")
