@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_rows_differ_in_attention_alone(tmp_path: Path):
         assert all(config.train == configs[0].train and config.data == configs[0].data for config in configs), name
         shared = {key: value for key, value in configs[0].model.items() if key not in ("coarse", "fine", "offsets")}
         assert all(shared.items() <= config.model.items() for config in configs), name
+
+
+def test_songs_of_all_rows_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever a model would have by default: a form would write structure into all rows alike."""
+    asked = []
+    monkeypatch.setattr("ritornello.reproduce.experiment.generate", lambda *wishes: asked.append(wishes[-1]))
+    monkeypatch.setattr(
+        "ritornello.reproduce.experiment.finish",
+        lambda _: [SimpleNamespace(write=lambda path: None)] * asked[-1].count,
+    )
+    monkeypatch.setattr(Experiment, "train", lambda *_: SimpleNamespace(decoder=None, representation=None))
+    Experiment(SCALES["tiny"], tmp_path, tmp_path).written("museformer", 0)
+    assert {request.planned for request in asked} == {False}
 
 
 def test_average_over_seeds():
