@@ -30,6 +30,7 @@ from ritornello.data.rolls import collate as collate_rolls
 from ritornello.errors import ConfigError, RitornelloError
 from ritornello.generate import Draft, generate
 from ritornello.generate_rolls import RollDraft, generate_rolls
+from ritornello.layers.transformer import deepened
 from ritornello.models import family
 from ritornello.models.base import Controls, DecoderLM, Model, RollModel
 from ritornello.representations import build
@@ -144,9 +145,13 @@ class Run:
             raise RitornelloError(f"{path} does not hold the weights that config.toml describes: {reason}") from error
 
     def take_over(self, other: Run) -> None:
-        """The weights of another run, by name, where it has them. Raises ConfigError where they do not fit."""
+        """The weights of another run, by name, where it has them; it may have fewer layers (`deepened`).
+
+        Raises ConfigError where they do not fit.
+        """
         try:
-            self.model.load_state_dict(other.model.state_dict(), strict=False)
+            weights = deepened(other.model.state_dict(), self.model.state_dict())
+            self.model.load_state_dict(weights, strict=False)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise ConfigError(f"begin_with = {other.folder}: its weights do not fit this model: {reason}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -118,6 +119,31 @@ class PreNormBlock(nn.Module):
 
     def feedforward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         return self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+
+
+def deepened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a model, for the same model with more blocks: `like` has its names. It computes what the other did.
+
+    The old blocks are spread among the new, each of which is a copy of the one below it that adds nothing yet: its last
+    projections are zero (Wu et al. 2024, LLaMA Pro, section 3.2). Where there are no more blocks, nothing changes.
+    """
+    old, new = _blocks(weights), _blocks(like)
+    if not 0 < old < new:
+        return dict(weights)
+    grown = {name: tensor for name, tensor in weights.items() if not name.startswith("blocks.")}
+    homes = [i * new // old for i in range(old)]
+    for block in range(new):
+        source = sum(home <= block for home in homes) - 1
+        for name, tensor in weights.items():
+            if name.startswith(f"blocks.{source}."):
+                rest = name.split(".", 2)[2]
+                silent = block not in homes and rest.startswith(("attention.out.", "contract."))
+                grown[f"blocks.{block}.{rest}"] = torch.zeros_like(tensor) if silent else tensor
+    return grown
+
+
+def _blocks(names: Iterable[str]) -> int:
+    return len({name.split(".")[1] for name in names if name.startswith("blocks.")})
 
 
 class Block(PreNormBlock):

@@ -22,10 +22,11 @@ STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a
 STAGES["Drum"] = STAGES["Pitch"]
 
 RECENT = 8  # bars from which new music is to differ
-STALE = 2.0  # how many times as much it loses by being as in all of them as music gains by coming again
-FOREIGN = 1.0  # the same for pitch classes that are not in the harmony
+STALE = 1.4  # how many times as much it loses by being as in all of them as music gains by coming again
+FOREIGN = 2.0  # the same for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
-AWAITED = 1.0  # and, as a gain, for those with new music that have not begun to
+AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
+APART = 2.5  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -48,6 +49,8 @@ class _Page:
     """Pitch tokens that are not in its harmony."""
     resting: list[int] = field(default_factory=list)
     """Instrument tokens that are not to play."""
+    awaited: set[int] = field(default_factory=set)
+    """Those that are, but have nothing to come again."""
 
 
 @dataclass
@@ -91,8 +94,9 @@ class Returning:
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
     the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
-    that are not in it. Instruments lose in bars in which they rest, and gain where they have new music until they
-    begin. The grammar and what the model is sure of decide all the same: bars come again with changes.
+    that are not in it. What these keys lose others gain, so that chords stay as full. Instruments lose in bars in
+    which they rest, and gain where they have new music until they begin. The grammar and what the model is sure of
+    decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -115,6 +119,8 @@ class Returning:
         for name in ("Pitch", "Drum"):
             for i, id in enumerate(families.get(name, ())):
                 self.note[id] = 127 - i
+        self.is_note = torch.zeros(vocabulary.size)
+        self.is_note[self.notes] = 1.0
         keys = zip(families["Pitch"], vocabulary.labels("Pitch"), strict=True)
         self.classes = {id: int(key) % 12 for id, key in keys}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
@@ -161,6 +167,7 @@ class Returning:
     def _page(self, bars: Sequence[tuple[list[Place], list[int]]], origin: Origin, guests: Collection[int]) -> _Page:
         """What a bar is to have again: of each instrument what it played in its own bar of origin."""
         parts = {instrument: origin.of(instrument) for instrument in self.instruments}
+        parts |= {one: Return(part.bar, APART * part.alike) for one, part in origin.own.items() if part}
         again = [part for part in (origin.whole, *parts.values()) if part]
         found: dict[Place, tuple[int, float]] = {}
         for bar in sorted({part.bar for part in again}):
@@ -188,6 +195,7 @@ class Returning:
             new,
             self._foreign(bars, origin.harmony),
             resting,
+            set(origin.own) - {place[1] for place in places},
         )
 
     def _foreign(self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None) -> list[int]:
@@ -196,7 +204,7 @@ class Returning:
         return [id for id, one in self.classes.items() if one not in classes] if classes else []
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        push = torch.zeros_like(logits)
+        push, lost = torch.zeros(2, *logits.shape, device=logits.device)
         for i, row in enumerate(cache.rows):
             page = row.page
             behind = bisect_right(page.places, row.place)
@@ -206,12 +214,17 @@ class Returning:
                 alike, ids = page.end, [self.bar, EOS]
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
-            push[i, page.foreign] -= FOREIGN * self.nats
             push[i, page.resting] -= RESTING * self.nats
-            push[i, [*(page.new - row.played)]] += AWAITED * self.nats
+            push[i, [*(page.awaited - row.played)]] += AWAITED * self.nats
+            lost[i, page.foreign] += FOREIGN * self.nats
             for id, share in self._stale(row):
-                push[i, id] -= STALE * self.nats * share
-        return logits + push
+                lost[i, id] += STALE * self.nats * share
+        # Of new music some notes lose to others, not to the end of a chord: that there is a note stays as likely
+        new = [i for i, row in enumerate(cache.rows) if row.place[1] in row.page.new]
+        notes = logits[new][:, self.notes]
+        less = notes - lost[new][:, self.notes]
+        lost[new] -= (notes.logsumexp(-1) - less.logsumexp(-1))[:, None] * self.is_note.to(logits.device)
+        return logits + push - lost
 
     def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
         """Keys that an instrument with new music has lately played in this place, and in what share of the bars."""

@@ -15,7 +15,7 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.returning import Returning
+from ritornello.sampling.returning import APART, AWAITED, FOREIGN, RESTING, STALE, Returning
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.wellformed import NEXT, Deaf, fault
 
@@ -216,27 +216,28 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     def family(token: int) -> str:
         return vocabulary.name(token).partition("_")[0]
 
+    half, whole = 0.5 * APART * 6.0, APART * 6.0
     told = [  # token, position, what gains by how much
-        (range_("Tempo")[4], 0, {first}, 6.0),  # bass and drums come again at the first place
-        (first, 1, {i for i in free if i < drums} | {drums}, 3.0),
-        (drums, 1, {id("Drum", 36)}, 3.0),
-        (id("Drum", 36), 1, {duration}, 3.0),
-        (duration, 1, {velocity}, 3.0),
-        (velocity, 1, {i for i in free if drums < i < bass} | {bass}, 6.0),
-        (bass, 1, {id("Pitch", 40)}, 6.0),
-        (id("Pitch", 40), 1, {duration}, 6.0),
-        (duration, 1, {velocity}, 6.0),
-        (velocity, 1, {p for p in positions if first < p <= second} | {i for i in free if i > bass}, 3.0),
-        (between, 11, free, 3.0),
-        (piano, 11, notes, 3.0),
-        (id("Pitch", 60), 11, set(), 3.0),
-        (duration, 11, set(), 3.0),
-        (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, 3.0),
-        (second, 25, {i for i in free if i < drums} | {drums}, 3.0),
-        (drums, 25, {id("Drum", 38)}, 3.0),
-        (id("Drum", 38), 25, {duration}, 3.0),
-        (duration, 25, {velocity}, 3.0),
-        (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, 6.0),
+        (range_("Tempo")[4], 0, {first}, whole),  # bass and drums come again at the first place
+        (first, 1, {i for i in free if i < drums} | {drums}, half),
+        (drums, 1, {id("Drum", 36)}, half),
+        (id("Drum", 36), 1, {duration}, half),
+        (duration, 1, {velocity}, half),
+        (velocity, 1, {i for i in free if drums < i < bass} | {bass}, whole),
+        (bass, 1, {id("Pitch", 40)}, whole),
+        (id("Pitch", 40), 1, {duration}, whole),
+        (duration, 1, {velocity}, whole),
+        (velocity, 1, {p for p in positions if first < p <= second} | {i for i in free if i > bass}, half),
+        (between, 11, free, half),
+        (piano, 11, notes, half),
+        (id("Pitch", 60), 11, set(), half),
+        (duration, 11, set(), half),
+        (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, half),
+        (second, 25, {i for i in free if i < drums} | {drums}, half),
+        (drums, 25, {id("Drum", 38)}, half),
+        (id("Drum", 38), 25, {duration}, half),
+        (duration, 25, {velocity}, half),
+        (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, whole),
     ]
     awaited = {melody, piano}
     for token, position, gains, nats in told:
@@ -245,12 +246,15 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         awaited.discard(token)
         expected = Counter(dict.fromkeys(gains, nats))
         if "Instrument" in NEXT[family(token)]:
-            expected.update(dict.fromkeys(resting, -2 * 6.0) | dict.fromkeys(awaited, 6.0))
+            expected.update(dict.fromkeys(resting, -RESTING * 6.0) | dict.fromkeys(awaited, AWAITED * 6.0))
         assert {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]} == expected
 
 
 def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
-    """By the share of the last eight bars; another instrument, or one of which nothing is asked, loses nothing."""
+    """By the share of the last eight bars; another instrument, or one of which nothing is asked, loses nothing.
+
+    That there is a note at all stays as likely.
+    """
     vocabulary = build("museformer").vocabulary
     id = vocabulary.id
     melody, piano = id("Instrument", "melody"), id("Instrument", "piano")
@@ -271,9 +275,12 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
         cache = player.cache(1)
         for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
             heard(player, cache, token, bar, place)
-        logits = [heard(player, cache, token, 9, 1) for token in told][-1].numpy()
-        pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits) if i in vocabulary.range("Pitch")}
-        assert pushed == pytest.approx({token: 2 * 3.0 * share for token, share in gains.items()})
+        logits = [heard(player, cache, token, 9, 1) for token in told][-1]
+        notes = logits[[*vocabulary.range("Pitch"), *vocabulary.range("Drum")]]
+        assert float(notes.logsumexp(0)) == pytest.approx(np.log(len(notes)))
+        behind = (logits - notes.max())[[*vocabulary.range("Pitch")]].tolist()
+        pushed = {id: loss for id, loss in zip(vocabulary.range("Pitch"), behind, strict=True) if loss}
+        assert pushed == pytest.approx({token: STALE * 3.0 * share for token, share in gains.items()}, rel=1e-5)
 
 
 def test_instruments_rest_and_play_where_they_do_in_the_form():
@@ -286,7 +293,20 @@ def test_instruments_rest_and_play_where_they_do_in_the_form():
     for bar, playing, lost in ((0, set(), set()), (1, {drums}, {melody, *others}), (2, {melody}, {drums, *others})):
         logits = heard(player, cache, vocabulary.id("Position", 0), bar, 1).numpy()
         pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
-        assert pushed == dict.fromkeys(lost, -2 * 3.0) | dict.fromkeys(playing, 3.0)
+        assert pushed == dict.fromkeys(lost, -RESTING * 3.0) | dict.fromkeys(playing, AWAITED * 3.0)
+
+
+def test_an_instrument_that_did_not_play_where_it_comes_from_is_awaited():
+    vocabulary = build("museformer").vocabulary
+    melody, piano = (vocabulary.id("Instrument", name) for name in ("melody", "piano"))
+    song = song_of([{"piano": [(24, 60)]}, {}])
+    form = [FREE, Origin(None, {melody: Return(0), piano: Return(0)})]
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [form], 3.0)
+    cache = player.cache(1)
+    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+        heard(player, cache, token, bar, place)
+    logits = heard(player, cache, vocabulary.id("Position", 6), 1, 7)
+    assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, 0.0]
 
 
 def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
@@ -299,7 +319,7 @@ def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
     cache.keep([0, 0])
     zeros = torch.zeros(2, dtype=torch.long)
     logits = player.advance(Token(torch.tensor([melody, drums]), zeros, zeros + 1, zeros), cache)
-    assert logits[:, [melody, drums]].tolist() == [[0.0, 3.0], [3.0, 0.0]]
+    assert logits[:, [melody, drums]].tolist() == [[0.0, AWAITED * 3.0], [AWAITED * 3.0, 0.0]]
 
 
 def test_keys_that_are_not_in_the_harmony_lose():
@@ -312,7 +332,7 @@ def test_keys_that_are_not_in_the_harmony_lose():
         heard(player, cache, token, bar, place)
     for token, place in ((id("Position", 6), 7), (id("Instrument", "melody"), 7)):
         logits = heard(player, cache, token, 1, place).numpy()
-    lost = {pitches[key]: -3.0 for key in range(128) if key % 12 not in (0, 4, 7)}
+    lost = {pitches[key]: -FOREIGN * 3.0 for key in range(128) if key % 12 not in (0, 4, 7)}
     assert {int(i): float(logits[i]) for i in np.flatnonzero(logits)} == lost
 
 
