@@ -28,12 +28,14 @@ from ritornello.music.score import write
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
 from ritornello.request import Request
-from ritornello.sampling.form import form_of, likeness
+from ritornello.sampling.form import Origin, form_of, likeness
 from ritornello.sampling.forms import FILE, pack, save
 
 BARS = 64  # of a song that takes a form over
 FEWEST, MOST, COUNT = 64, 128, 96  # bars of the forms that ship; how many they are
 REPETITIVE = 0.5  # mean likeness of a song's bars beyond which its form is no example
+RETURNS = 0.35  # nor where less of what the instruments play comes again in the first BARS
+LED = 0.4  # nor where fewer of these have a melody
 CLASSES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.999, 1.001)
 
 
@@ -52,11 +54,19 @@ def library(tokens: Path, seed: int) -> None:
         _, whole = next(likeness(song, vocabulary))
         if whole[np.tril_indices(len(whole), -1)].mean() > REPETITIVE:
             continue
-        kept.append(pack(form_of(song, vocabulary)[:MOST], vocabulary))
+        form = form_of(song, vocabulary)[:MOST]
+        if is_example(form[:BARS], vocabulary.id("Instrument", "melody")):
+            kept.append(pack(form, vocabulary))
         if len(kept) == COUNT:
             break
     save(FILE, kept)
     print(f"{len(kept)} forms of {sum(len(where) for where, _ in kept):,} bars: {FILE}, {FILE.stat().st_size:,} bytes")
+
+
+def is_example(form: list[Origin], melody: int) -> bool:
+    """Whether enough comes again, and enough bars have a melody."""
+    returns = [part.alike if part else 0.0 for origin in form for part in origin.own.values()]
+    return bool(np.mean(returns) >= RETURNS and np.mean([melody in origin.own for origin in form]) >= LED)
 
 
 def measure(player: Player, tokens: Path, count: int, seed: int, nats: float | None) -> np.ndarray:

@@ -22,7 +22,7 @@ STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a
 STAGES["Drum"] = STAGES["Pitch"]
 
 RECENT = 8  # bars from which new music is to differ
-STALE = 1.4  # how many times as much it loses by being as in all of them as music gains by coming again
+STALE = 1.7  # how many times as much it loses by being as in all of them as music gains by coming again
 FOREIGN = 2.0  # the same for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
@@ -94,7 +94,7 @@ class Returning:
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
     the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
-    that are not in it. What these keys lose others gain, so that chords stay as full. Instruments lose in bars in
+    that are not in it. All this leaves it to the model how many notes a new chord has. Instruments lose in bars in
     which they rest, and gain where they have new music until they begin. The grammar and what the model is sure of
     decide all the same: bars come again with changes.
 
@@ -121,6 +121,7 @@ class Returning:
                 self.note[id] = 127 - i
         self.is_note = torch.zeros(vocabulary.size)
         self.is_note[self.notes] = 1.0
+        self.others = [id for id in range(vocabulary.size) if not self.is_note[id]]
         keys = zip(families["Pitch"], vocabulary.labels("Pitch"), strict=True)
         self.classes = {id: int(key) % 12 for id, key in keys}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
@@ -204,7 +205,7 @@ class Returning:
         return [id for id, one in self.classes.items() if one not in classes] if classes else []
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        push, lost = torch.zeros(2, *logits.shape, device=logits.device)
+        push = torch.zeros_like(logits)
         for i, row in enumerate(cache.rows):
             page = row.page
             behind = bisect_right(page.places, row.place)
@@ -216,15 +217,21 @@ class Returning:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.resting] -= RESTING * self.nats
             push[i, [*(page.awaited - row.played)]] += AWAITED * self.nats
-            lost[i, page.foreign] += FOREIGN * self.nats
+            if row.place[1] in page.free:
+                push[i, page.foreign] -= FOREIGN * self.nats
             for id, share in self._stale(row):
-                lost[i, id] += STALE * self.nats * share
-        # Of new music some notes lose to others, not to the end of a chord: that there is a note stays as likely
-        new = [i for i, row in enumerate(cache.rows) if row.place[1] in row.page.new]
-        notes = logits[new][:, self.notes]
-        less = notes - lost[new][:, self.notes]
-        lost[new] -= (notes.logsumexp(-1) - less.logsumexp(-1))[:, None] * self.is_note.to(logits.device)
-        return logits + push - lost
+                push[i, id] -= STALE * self.nats * share
+        return self._as_full(logits, logits + push, cache)
+
+    def _as_full(self, logits: Tensor, pushed: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
+        """What was pushed, moved so that chords of their own are as likely to have another note as before."""
+        free = [i for i, row in enumerate(cache.rows) if row.place[1] in row.page.free]
+        before, after = (
+            one[free][:, self.notes].logsumexp(-1) - one[free][:, self.others].logsumexp(-1) for one in (logits, pushed)
+        )
+        move = torch.zeros(len(pushed), 1, device=pushed.device)
+        move[free, 0] = before - after
+        return pushed + move * self.is_note.to(pushed.device)
 
     def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
         """Keys that an instrument with new music has lately played in this place, and in what share of the bars."""
