@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ritornello.generate_rolls import generate_rolls
+from ritornello.layers.transformer import deepened
 from ritornello.models import family
 from ritornello.representations import build
 from ritornello.run import Run, RunConfig
@@ -111,6 +112,20 @@ def test_the_future_changes_nothing(variant: str):
     mixed = replace(one, **{f: torch.cat([getattr(one, f)[:, :35], getattr(other, f)[:, 35:]], 1) for f in PLACED})
     with torch.no_grad():
         torch.testing.assert_close(model(one)[:, :35], model(mixed)[:, :35], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_deeper_model_begins_as_the_shallower_one(variant: str):
+    """It computes the same, and its new layers learn."""
+    shallow, deep, batch = make_model(variant), make_model(variant, 1, layers=5), tokens_for(variant)
+    deep.load_state_dict(deepened(shallow.state_dict(), deep.state_dict()))
+    shallow.eval(), deep.eval()
+    loss = deep.loss(batch)["loss"]
+    torch.testing.assert_close(loss, shallow.loss(batch)["loss"], atol=1e-5, rtol=1e-5)
+    loss.backward()
+    still = [name for name, p in deep.named_parameters() if name.startswith("blocks.") and not p.grad.abs().sum()]
+    assert {name.split(".")[1] for name in still} == {"1", "3", "4"}  # copies of blocks 0, 1 and 1: new
+    assert not any(name.endswith(("attention.out.weight", "contract.weight")) for name in still)
 
 
 def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):
