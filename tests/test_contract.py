@@ -114,7 +114,7 @@ def test_the_future_changes_nothing(variant: str):
         torch.testing.assert_close(model(one)[:, :35], model(mixed)[:, :35], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if not v.startswith(("musemorphose", "chorale"))])
 def test_a_deeper_model_begins_as_the_shallower_one(variant: str):
     """It computes the same, and its new layers learn."""
     shallow, deep, batch = make_model(variant), make_model(variant, 1, layers=5), tokens_for(variant)
@@ -125,7 +125,7 @@ def test_a_deeper_model_begins_as_the_shallower_one(variant: str):
     loss.backward()
     still = [name for name, p in deep.named_parameters() if name.startswith("blocks.") and not p.grad.abs().sum()]
     assert {name.split(".")[1] for name in still} == {"1", "3", "4"}  # copies of blocks 0, 1 and 1: new
-    assert not any(name.endswith(("attention.out.weight", "contract.weight")) for name in still)
+    assert not any(name.endswith(("out.weight", "contract.weight")) for name in still)
 
 
 def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch):

@@ -122,7 +122,8 @@ class PreNormBlock(nn.Module):
 
 
 def deepened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a model, for the same model with more blocks: `like` has its names. It computes what the other did.
+    """Weights of a model, for the same model with more blocks: `like` has its names. It computes what the other did,
+    where blocks do nothing but add to a residual.
 
     The old blocks are spread among the new, each of which is a copy of the one below it that adds nothing yet: its last
     projections are zero (Wu et al. 2024, LLaMA Pro, section 3.2). Where there are no more blocks, nothing changes.
@@ -137,7 +138,7 @@ def deepened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[
         for name, tensor in weights.items():
             if name.startswith(f"blocks.{source}."):
                 rest = name.split(".", 2)[2]
-                silent = block not in homes and rest.startswith(("attention.out.", "contract."))
+                silent = block not in homes and rest.startswith(("attention.out.", "out.", "contract."))
                 grown[f"blocks.{block}.{rest}"] = torch.zeros_like(tensor) if silent else tensor
     return grown
 
