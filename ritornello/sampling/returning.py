@@ -26,7 +26,7 @@ STALE = 1.7  # how many times as much it loses by being as in all of them as mus
 FOREIGN = 2.0  # the same for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
-APART = 2.5  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
+APART = 2.3  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
