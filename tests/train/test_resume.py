@@ -76,6 +76,13 @@ def test_a_training_begins_with_the_weights_of_another_run(folder: Path, tmp_pat
     begun = train_run(still, tmp_path / "second").model.state_dict()
     assert all(torch.equal(begun[name], first[name]) for name in first)
     assert begun.keys() - first.keys() == {name for name in begun if name.startswith("embedding.recalled.")}
+    layers = make_config(folder).model["layers"]
+    deep = still.model_copy(update={"model": {**still.model, "layers": layers + 1}})
+    grown = train_run(deep, tmp_path / "deep").model.state_dict()
+    new = f"blocks.{layers}."  # above the others, as they spread
+    assert all(torch.equal(grown[name], first[name]) for name in first)
+    assert not grown[f"{new}contract.weight"].any()
+    assert not grown[f"{new}attention.out.weight"].any()
     wide = still.model_copy(update={"model": {**still.model, "width": 64}})
     with pytest.raises(ConfigError, match=r"begin_with = .*first.*size mismatch"):
         train_run(wide, tmp_path / "third")
