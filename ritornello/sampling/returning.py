@@ -119,9 +119,7 @@ class Returning:
         for name in ("Pitch", "Drum"):
             for i, id in enumerate(families.get(name, ())):
                 self.note[id] = 127 - i
-        self.is_note = torch.zeros(vocabulary.size)
-        self.is_note[self.notes] = 1.0
-        self.others = [id for id in range(vocabulary.size) if not self.is_note[id]]
+        self.others = sorted(set(range(vocabulary.size)) - set(self.notes))
         keys = zip(families["Pitch"], vocabulary.labels("Pitch"), strict=True)
         self.classes = {id: int(key) % 12 for id, key in keys}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
@@ -224,14 +222,13 @@ class Returning:
         return self._as_full(logits, logits + push, cache)
 
     def _as_full(self, logits: Tensor, pushed: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        """What was pushed, moved so that chords of their own are as likely to have another note as before."""
+        """What was pushed, changed so that chords of their own are as likely to have another note as before."""
         free = [i for i, row in enumerate(cache.rows) if row.place[1] in row.page.free]
         before, after = (
             one[free][:, self.notes].logsumexp(-1) - one[free][:, self.others].logsumexp(-1) for one in (logits, pushed)
         )
-        move = torch.zeros(len(pushed), 1, device=pushed.device)
-        move[free, 0] = before - after
-        return pushed + move * self.is_note.to(pushed.device)
+        pushed[torch.tensor(free, dtype=torch.long)[:, None], self.notes] += (before - after)[:, None]
+        return pushed
 
     def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
         """Keys that an instrument with new music has lately played in this place, and in what share of the bars."""
