@@ -339,8 +339,11 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
-    if k := (0 if request.form else model.config.few) if request.top_k is None else request.top_k:
-        processors.append(top_k(k))
+    if request.top_k:
+        processors.append(top_k(request.top_k))
+    elif request.top_k is None and not request.form:
+        k, family = model.config.few
+        processors.append(top_k(k, representation.vocabulary.range(family) if family else None))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))
     if request.min_p:

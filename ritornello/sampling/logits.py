@@ -18,14 +18,17 @@ def temperature(value: float) -> Processor:
     return lambda logits: logits if value == 1 else logits / value
 
 
-def top_k(k: int) -> Processor:
-    """Keep the k likeliest tokens (ties with the k-th stay)."""
+def top_k(k: int, of: range | None = None) -> Processor:
+    """Keep the k likeliest tokens (ties with the k-th stay), and those that are not `of` these."""
 
     def keep(logits: Tensor) -> Tensor:
         if k >= logits.shape[-1]:
             return logits
         least = logits.topk(k, dim=-1, sorted=True).values[..., -1:]
-        return logits.masked_fill(logits < least, -math.inf)
+        unlikely = logits < least
+        if of is not None:
+            unlikely[..., : of.start] = unlikely[..., of.stop :] = False
+        return logits.masked_fill(unlikely, -math.inf)
 
     return keep
 

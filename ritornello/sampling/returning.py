@@ -23,7 +23,8 @@ STAGES["Drum"] = STAGES["Pitch"]
 
 RECENT = 8  # bars from which new music is to differ
 STALE = 1.7  # how many times as much it loses by being as in all of them as music gains by coming again
-FOREIGN = 2.0  # the same for pitch classes that are not in the harmony
+COPIED = 2.0  # and, of all music, by going on as an earlier bar does of which it is more of a copy so far than asked
+FOREIGN = 2.0  # and for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
 APART = 2.3  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
@@ -43,14 +44,22 @@ class _Page:
     """How much the bar is to end where this ends."""
     free: list[int] = field(default_factory=list)
     """Instrument tokens whose music does not come again."""
-    new: set[int] = field(default_factory=set)
-    """Those of them whose music is to be new."""
+    asked: dict[int, float] = field(default_factory=dict)
+    """How much instruments are to be as in any earlier bar: 0 where their music is to be new."""
     foreign: list[int] = field(default_factory=list)
     """Pitch tokens that are not in its harmony."""
     resting: list[int] = field(default_factory=list)
     """Instrument tokens that are not to play."""
     awaited: set[int] = field(default_factory=set)
     """Those that are, but have nothing to come again."""
+
+
+@dataclass
+class _Part:
+    """What an instrument has played in a bar: how many notes, and how many of them each earlier bar has as well."""
+
+    notes: int = 0
+    shared: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass
@@ -62,12 +71,16 @@ class _Row:
     """Instrument tokens that play although the form has no place for them."""
     bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
     place: Place = (0, -1, -1, 0)
-    played: set[int] = field(default_factory=set)
-    """Instrument tokens of this bar so far."""
+    played: dict[int, _Part] = field(default_factory=dict)
+    """Of Instrument tokens of this bar so far."""
+    heard: dict[tuple[int, int], dict[int, list[int]]] = field(default_factory=dict)
+    """What each instrument has played at a position: the notes, and in which bars."""
     page: _Page = field(default_factory=_Page)
 
     def copy(self) -> _Row:
-        return _Row(self.form, self.guests, deepcopy(self.bars), self.place, self.played.copy(), self.page)
+        bars = [(places.copy(), ids.copy()) for places, ids in self.bars]
+        heard = {place: {id: bars.copy() for id, bars in notes.items()} for place, notes in self.heard.items()}
+        return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page)
 
 
 @dataclass
@@ -93,7 +106,8 @@ class Returning:
     "Next" is the first token behind the place that the song has come to, so that a song which has left its origin comes
     back to it. What instruments whose music does not come again may play before the next token gains as much, so that
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
-    the last bars lose: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
+    the last bars lose; and, where it is not to be the same again, what would go on as an earlier bar of which it is too
+    much of a copy by now: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
     that are not in it. All this leaves it to the model how many notes a new chord has. Instruments lose in bars in
     which they rest, and gain where they have new music until they begin. The grammar and what the model is sure of
     decide all the same: bars come again with changes.
@@ -151,12 +165,13 @@ class Returning:
             instrument = note = -1
         elif stage == STAGES["Instrument"]:
             instrument, note = id, -1
-            row.played.add(id)
+            row.played.setdefault(id, _Part())
         elif stage == STAGES["Pitch"]:
             note = self.note[id]
+            self._hear(row, id, bar, position)
         row.place = (position, instrument, note, stage)
         if len(row.bars) <= bar:
-            row.played = set()
+            row.played = {}
             row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
             row.page = self._page(row.bars, row.form[bar] if bar < len(row.form) else FREE, row.guests)
         places, ids = row.bars[bar]
@@ -182,7 +197,7 @@ class Returning:
         rows = [(place, *found[place]) for place in sorted(found)]
         places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
         end = max((part.alike for part in again), default=0.0)
-        new = {one for one, part in origin.own.items() if part is None}
+        asked = {one: part.alike if part else 0.0 for one, part in origin.own.items()}
         resting = [one for one in self.instruments if origin.own and one not in origin.own and one not in guests]
         free = [one for one, part in parts.items() if part is None and one not in resting]
         return _Page(
@@ -191,7 +206,7 @@ class Returning:
             alike,
             end,
             free,
-            new,
+            asked,
             self._foreign(bars, origin.harmony),
             resting,
             set(origin.own) - {place[1] for place in places},
@@ -214,11 +229,11 @@ class Returning:
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.resting] -= RESTING * self.nats
-            push[i, [*(page.awaited - row.played)]] += AWAITED * self.nats
+            push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
             if row.place[1] in page.free:
                 push[i, page.foreign] -= FOREIGN * self.nats
-            for id, share in self._stale(row):
-                push[i, id] -= STALE * self.nats * share
+            for id, loss in self._stale(row):
+                push[i, id] -= loss * self.nats
         return self._as_full(logits, logits + push, cache)
 
     def _as_full(self, logits: Tensor, pushed: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
@@ -230,20 +245,27 @@ class Returning:
         pushed[torch.tensor(free, dtype=torch.long)[:, None], self.notes] += (before - after)[:, None]
         return pushed
 
+    def _hear(self, row: _Row, id: int, bar: int, position: int) -> None:
+        """A note of the instrument that is playing."""
+        instrument = row.place[1]
+        bars = row.heard.setdefault((position, instrument), {}).setdefault(id, [])
+        part = row.played.setdefault(instrument, _Part())
+        part.notes += 1
+        part.shared.update(bars)
+        bars.append(bar)
+
     def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
-        """Keys that an instrument with new music has lately played in this place, and in what share of the bars."""
+        """What an instrument has played in this place before, and what each note is to lose."""
         here, playing, *_ = row.place
-        if playing not in row.page.new:
+        if playing not in row.page.asked:
             return
-        recent = row.bars[-1 - RECENT : -1]
-        found: Counter[int] = Counter()
-        for places, ids in recent:
-            for k in range(bisect_left(places, (here, playing)), len(places)):
-                if places[k][:2] != (here, playing):
-                    break
-                if places[k][3] == STAGES["Pitch"]:
-                    found[ids[k]] += 1
-        yield from ((id, count / len(recent)) for id, count in found.items())
+        now, part, asked = len(row.bars) - 1, row.played[playing], row.page.asked[playing]
+        for id, bars in row.heard.get((here, playing), {}).items():
+            if bars[-1] == now:  # it stands in the chord already
+                continue
+            lately = 0 if asked else (len(bars) - bisect_left(bars, now - RECENT)) / min(RECENT, now)
+            copied = max(part.shared[bar] for bar in bars) / (part.notes + 1)
+            yield id, STALE * lately + COPIED * max(copied - asked, 0.0)
 
     def _before(self, row: _Row, page: _Page, behind: int) -> Iterator[int]:
         """What the other instruments may play before the next token that comes again."""

@@ -16,7 +16,7 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.returning import APART, AWAITED, FOREIGN, RESTING, STALE, Returning
+from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, RESTING, STALE, Returning
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.wellformed import NEXT, Deaf, fault
 
@@ -287,6 +287,36 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
         behind = (logits - logits[id("Drum", 36)])[[*vocabulary.range("Pitch")]].tolist()
         pushed = {id: loss for id, loss in zip(vocabulary.range("Pitch"), behind, strict=True) if loss}
         assert pushed == pytest.approx({token: STALE * 3.0 * share for token, share in gains.items()}, rel=1e-5)
+
+
+@pytest.mark.parametrize("asked", [None, Return(0, 0.4), Return(0, 1.0)])
+def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied_bar(asked: Return | None):
+    """By the share of its notes that are those of the bar, less what is asked; a copy of any earlier bar counts."""
+    vocabulary = build("museformer").vocabulary
+    id = vocabulary.id
+    melody = id("Instrument", "melody")
+    notes = [{"melody": [(0, 60), (12, 62), (24, 64)]}, {"melody": [(0, 48), (12, 62), (24, 65)]}]
+    song = song_of([*notes, *[{"melody": [(36, 50)]}] * 8, {}])
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE] * 10 + [Origin(None, {melody: asked})]], 3.0)
+    cache = player.cache(1)
+    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+        heard(player, cache, token, bar, place)
+    losses = []
+    for place, key in ((0, 60), (12, 62), (24, None)):
+        heard(player, cache, id("Position", place), 10, place + 1)
+        logits = heard(player, cache, melody, 10, place + 1)
+        pushed = logits - logits[id("Pitch", 100)]
+        losses.append(tuple(round(float(pushed[id("Pitch", other)]) / -3.0, 4) for other in (60, 48, 62, 64, 65)))
+        if key:
+            heard(player, cache, id("Pitch", key), 10, place + 1)
+    loss = [COPIED * max(share - (asked.alike if asked else 0.0), 0.0) for share in (1 / 2, 2 / 3, 1 / 3)]
+    gain = APART * (asked.alike if asked else 0.0)
+    expected = [
+        (-gain, 0, 0, 0, 0),  # nothing is copied yet
+        (0, 0, loss[0] - gain, 0, 0),  # one note of one, with the next to come: half
+        (0, 0, 0, loss[1] - gain, loss[2]),  # two of the first bar, and one of the second
+    ]
+    assert losses == [pytest.approx(row, abs=1e-3) for row in expected]
 
 
 def test_instruments_rest_and_play_where_they_do_in_the_form():
