@@ -11,7 +11,7 @@ card.md                 data, licence, figures (runs that ship)
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -155,6 +155,28 @@ class Run:
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise ConfigError(f"begin_with = {other.folder}: its weights do not fit this model: {reason}") from None
+
+    def average(self, others: Sequence[Run], shares: Sequence[float] = ()) -> None:
+        """Take the mean of one's own weights and those of others (Wortsman et al. 2022, "Model soups").
+
+        shares:  how much one's own and each of the others' count; by default all the same.
+
+        Raises: ConfigError where shares are not positive and 1 together, one for each, or where weights do not fit;
+        they may be of fewer layers (`deepened`).
+        """
+        count = 1 + len(others)
+        shares = shares or [1 / count] * count
+        if len(shares) != count or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            said = " ".join(map(str, shares))
+            raise ConfigError(f"shares = {said}: should be {count} numbers above 0, one for each run, and 1 together.")
+        own = self.model.state_dict()
+        all_weights = [own, *(deepened(other.model.state_dict(), own) for other in others)]
+        for other, weights in zip(others, all_weights[1:], strict=True):
+            if {name: t.shape for name, t in weights.items()} != {name: t.shape for name, t in own.items()}:
+                raise ConfigError(f"{other.folder}: its weights are not those of a model like {self.folder}.")
+        for name, tensor in own.items():
+            if tensor.is_floating_point():
+                tensor.copy_(sum(share * weights[name] for share, weights in zip(shares, all_weights, strict=True)))
 
     def save(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> None:
         """Write config, vocabulary and weights (float16 for shipping) to the run's folder or another."""

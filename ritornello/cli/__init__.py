@@ -21,6 +21,7 @@ VERBS = {
     "inspect": "what a MIDI file or corpus holds: bars, key, tempo, instruments, attributes, similarity of its bars",
     "prepare": "a folder, archive or named corpus of MIDI files into tokens on disk",
     "train": "a model, as a TOML file says",
+    "average": "the weights of several runs into those of one",
     "reproduce": "the Museformer paper's comparison of models: its Table 1 and Figures 3 and 4",
     "evaluate": "a run on held-out songs, or any MIDI files beside human songs: likelihood, structure, originality …",
     "listen": "a blind listening test: make one, open it to listeners, report what they said",
