@@ -27,7 +27,7 @@ COPIED = 2.0  # and, of all music, by going on as an earlier bar does of which i
 FOREIGN = 2.0  # and for pitch classes that are not in the harmony
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
-APART = 2.3  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
+APART = 3.0  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
 
 Place = tuple[int, int, int, int]
 """Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
@@ -265,7 +265,7 @@ class Returning:
                 continue
             lately = 0 if asked else (len(bars) - bisect_left(bars, now - RECENT)) / min(RECENT, now)
             copied = max(part.shared[bar] for bar in bars) / (part.notes + 1)
-            yield id, STALE * lately + COPIED * max(copied - asked, 0.0)
+            yield id, STALE * lately + COPIED * max(copied - asked, 0.0) / max(1.0 - asked, 0.01)
 
     def _before(self, row: _Row, page: _Page, behind: int) -> Iterator[int]:
         """What the other instruments may play before the next token that comes again."""

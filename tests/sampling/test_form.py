@@ -291,7 +291,7 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
 
 @pytest.mark.parametrize("asked", [None, Return(0, 0.4), Return(0, 1.0)])
 def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied_bar(asked: Return | None):
-    """By the share of its notes that are those of the bar, less what is asked; a copy of any earlier bar counts."""
+    """By the share of its notes that are those of the bar, beyond what is asked; a copy of any earlier bar counts."""
     vocabulary = build("museformer").vocabulary
     id = vocabulary.id
     melody = id("Instrument", "melody")
@@ -309,8 +309,9 @@ def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied
         losses.append(tuple(round(float(pushed[id("Pitch", other)]) / -3.0, 4) for other in (60, 48, 62, 64, 65)))
         if key:
             heard(player, cache, id("Pitch", key), 10, place + 1)
-    loss = [COPIED * max(share - (asked.alike if asked else 0.0), 0.0) for share in (1 / 2, 2 / 3, 1 / 3)]
-    gain = APART * (asked.alike if asked else 0.0)
+    alike = asked.alike if asked else 0.0
+    loss = [COPIED * max(share - alike, 0.0) / max(1 - alike, 0.01) for share in (1 / 2, 2 / 3, 1 / 3)]
+    gain = APART * alike
     expected = [
         (-gain, 0, 0, 0, 0),  # nothing is copied yet
         (0, 0, loss[0] - gain, 0, 0),  # one note of one, with the next to come: half
