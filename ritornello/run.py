@@ -178,8 +178,9 @@ class Run:
             if tensor.is_floating_point():
                 tensor.copy_(sum(share * weights[name] for share, weights in zip(shares, all_weights, strict=True)))
 
-    def save(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> None:
-        """Write config, vocabulary and weights (float16 for shipping) to the run's folder or another."""
+    def save(self, folder: Path | None = None, half: bool = False) -> None:
+        """Write config, vocabulary and weights (`half`: in float16, for shipping) to the run's folder or another."""
+        dtype = torch.float16 if half else torch.float32
         folder = folder or self.folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.toml").write_text(self.config.to_toml())

@@ -27,8 +27,6 @@ def main(
         shares: how much each of them counts, in their order; by default all the same.
         half: keep the weights in float16, as those that ship are.
     """
-    import torch
-
     from ritornello.run import Run
     from ritornello.training import validate
 
@@ -38,7 +36,7 @@ def main(
         raise ConfigError(f"{' '.join(runs)}: a mean is of two runs or more; name another.")
     run, *others = map(Run.open, runs)
     run.average(others, shares)
-    run.save(out, torch.float16 if half else torch.float32)
+    run.save(out, half=half)
     print(f"The mean of {len(runs)} runs: {out}. Hear it: ritornello song --run {out}")
     folders = run.config.data.folders
     if folders and all(Path(folder).exists() for folder in folders) and len(songs := run.dataset("valid")):
