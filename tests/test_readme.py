@@ -25,7 +25,7 @@ SMALLER = {
     "A4 A4 B8 A4": "A1 B1 A1",
     '--bars 8 --density "1-4:10-20,5-8:50-80,5-8:melody 2-9"': "--bars 2 --density '1:10-20,2:50-80,2:melody 2'",
     "--bars 8": "--bars 2",
-    "train.steps=2000": "train.steps=1 --set model.layers=1 --set train.stages='[[0, 64, 64]]'",
+    "train.steps=2000": "train.steps=1 --set train.stages='[[0, 64, 64]]'",
 }
 
 
