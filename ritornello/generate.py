@@ -101,7 +101,7 @@ def generate(model: DecoderLM, representation: Representation, request: Request)
         player = Returning(player, representation.vocabulary, of_rows, faithful, opening.instruments or ())
     torch.set_num_threads(1)  # a step is many small products: handing them to other threads costs more than it gains
     try:
-        processors = _processors(model, representation, request)
+        processors = _processors(model, representation, request, bool(forms))
         for draft in autoregress(player, prompt, grammar, processors, seeded(seeds), candidates):
             batch = TokenBatch(draft.ids, draft.bars, draft.positions, draft.countdown, draft.lengths)
             rows = unbatch(batch, [opening.tokens.meta] * request.count)
@@ -334,16 +334,16 @@ def _ranges(vocabulary: Vocabulary, transposition: int) -> dict[int, tuple[int, 
     return {id: (max(0, transposition), 127 + min(0, transposition)) for id in _ids(vocabulary, "Instrument")}
 
 
-def _processors(model: DecoderLM, representation: Representation, request: Request) -> list[Processor]:
-    """What is done to the logits, in turn."""
+def _processors(model: DecoderLM, representation: Representation, request: Request, formed: bool) -> list[Processor]:
+    """What is done to the logits, in turn. `formed`: songs have forms."""
     processors = [temperature(request.temperature or model.temperature)]
     if request.key and "Key" not in representation.vocabulary.families:
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
         processors.append(top_k(request.top_k))
     elif request.top_k is None and not request.form:
-        k, family = model.config.few
-        processors.append(top_k(k, representation.vocabulary.range(family) if family else None))
+        # What has the form of a song comes back anyway; its notes may be as long and as loud as they are
+        processors.append(top_k(model.config.few, representation.vocabulary.range("Pitch") if formed else None))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))
     if request.min_p:

@@ -120,12 +120,9 @@ class DecoderConfig(Config):
         return False
 
     @property
-    def few(self) -> tuple[int, str | None]:
-        """Likeliest tokens that a song without a form is drawn from, as in the paper: so music comes back by itself.
-
-        And the family of tokens for which that goes; None: all.
-        """
-        return 8, None
+    def few(self) -> int:
+        """Likeliest tokens that a song without a form is drawn from, as in the paper: so music comes back by itself."""
+        return 8
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -52,9 +52,9 @@ class Config(DecoderConfig):
         return self.habits
 
     @property
-    def few(self) -> tuple[int, str | None]:
-        """With habits, eight of all tokens would be so few that songs run in circles; and notes would be short."""
-        return (12, "Pitch") if self.habits else super().few
+    def few(self) -> int:
+        """With habits, eight would be so few that songs run in circles."""
+        return 12 if self.habits else super().few
 
 
 @dataclass
