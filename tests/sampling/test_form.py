@@ -346,6 +346,42 @@ def test_an_instrument_that_did_not_play_where_it_comes_from_is_awaited():
     assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, 0.0]
 
 
+def test_songs_that_part_in_a_bar_remember_their_own_notes():
+    """Each goes on as one that had been alone: what the other plays from there on is no copy, and nothing stale."""
+    vocabulary = build("museformer").vocabulary
+    melody, bar = vocabulary.id("Instrument", "melody"), vocabulary.id("Bar")
+    new = Origin(None, {melody: None})
+    song = song_of([{"melody": [(0, 60), (12, 62)]}, {}])
+    before = [*zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True)]
+    before += [(vocabulary.id("Position", 0), 1, 1), (melody, 1, 1)]
+
+    def after(key: int) -> list[tuple[int, int, int]]:
+        there = [(vocabulary.id("Position", 12), 1, 13), (melody, 1, 13)]
+        return [
+            (vocabulary.id("Pitch", key), 1, 1),
+            *there,
+            (bar, 2, 0),
+            (vocabulary.id("Position", 0), 2, 1),
+            (melody, 2, 1),
+        ]
+
+    def logits(parts: list[list[tuple[int, int, int]]]) -> torch.Tensor:
+        player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, new, new]], 3.0)
+        cache = player.cache(1)
+        for token in before:
+            heard(player, cache, *token)
+        cache.keep([0] * len(parts))
+        zeros, said = torch.zeros(len(parts), dtype=torch.long), []
+        for step in zip(*parts, strict=True):
+            said.append(player.advance(Token(*torch.tensor(step).T, zeros), cache))
+        return torch.stack(said, dim=1)
+
+    together = logits([after(60), after(48)])
+    torch.testing.assert_close(together[:1], logits([after(60)]))
+    torch.testing.assert_close(together[1:], logits([after(48)]))
+    assert not torch.equal(together[0], together[1])
+
+
 def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
     """One row becomes two; what one plays from there on the other has not played."""
     vocabulary = build("museformer").vocabulary
