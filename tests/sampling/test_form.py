@@ -373,7 +373,8 @@ def test_songs_that_part_in_a_bar_remember_their_own_notes():
         cache.keep([0] * len(parts))
         zeros, said = torch.zeros(len(parts), dtype=torch.long), []
         for step in zip(*parts, strict=True):
-            said.append(player.advance(Token(*torch.tensor(step).T, zeros), cache))
+            ids, bars, positions = torch.tensor(step).T
+            said.append(player.advance(Token(ids, bars, positions, zeros), cache))
         return torch.stack(said, dim=1)
 
     together = logits([after(60), after(48)])
