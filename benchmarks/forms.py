@@ -60,7 +60,7 @@ def library(tokens: Path, seed: int) -> None:
         if len(kept) == COUNT:
             break
     save(FILE, kept)
-    print(f"{len(kept)} forms of {sum(len(where) for where, _ in kept):,} bars: {FILE}, {FILE.stat().st_size:,} bytes")
+    print(f"{len(kept)} forms of {sum(len(form.where) for form in kept):,} bars: {FILE}, {FILE.stat().st_size:,} bytes")
 
 
 def is_example(form: list[Origin], melody: int) -> bool:

@@ -63,6 +63,8 @@ class Origin:
     """Of Instrument tokens that do not come from where the whole bar does; None: it is to be new."""
     harmony: Return | None = None
     """Where its pitch classes have been before; None: nothing is asked of them."""
+    grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Where in a bar (`Tokens.positions`) an Instrument token's notes begin; of others nothing is asked."""
 
     def of(self, instrument: int) -> Return | None:
         return self.own.get(instrument, self.whole)
@@ -88,7 +90,7 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
 
     Below `ALIKE` they are new. The rests of an instrument come again with the whole bar: from the one that all its
     notes are most like. A bar's harmony is that of the first earlier bar whose pitch classes are much the same, as are
-    those of the bars around both.
+    those of the bars around both. All bars have one grid: where each instrument begins notes at all.
 
     Raises: MusicError for more bars than `music.similarity` compares.
     """
@@ -101,7 +103,8 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
         else:
             for bar in np.flatnonzero(alike.diagonal()).tolist():
                 own[bar][instrument] = found[bar]
-    return [Origin(*parts) for parts in zip(whole, own, _harmonies(song, vocabulary), strict=True)]
+    harmonies, grid = _harmonies(song, vocabulary), _grid(song, vocabulary)
+    return [Origin(*parts, grid) for parts in zip(whole, own, harmonies, strict=True)]
 
 
 def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None, Float64[np.ndarray, "bars bars"]]]:
@@ -137,6 +140,14 @@ def _returns(alike: Float64[np.ndarray, "bars bars"]) -> list[Return | None]:
     before = np.tril(alike, -1)
     best, most = before.argmax(1), before.max(1)
     return [Return(int(b), float(m)) if m >= ALIKE else None for b, m in zip(best, most, strict=True)]
+
+
+def _grid(song: Tokens, vocabulary: Vocabulary) -> dict[int, frozenset[int]]:
+    """Of every instrument the positions of its onsets."""
+    instruments = set(song.ids.tolist()).intersection(
+        vocabulary.range("Instrument") if "Instrument" in vocabulary.families else ()
+    )
+    return {one: frozenset(song.positions[song.ids == one].tolist()) for one in instruments}
 
 
 def _harmonies(song: Tokens, vocabulary: Vocabulary) -> list[Return | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +23,10 @@ STAGES["Drum"] = STAGES["Pitch"]
 
 RECENT = 8  # bars from which new music is to differ
 STALE = 1.7  # how many times as much it loses by being as in all of them as music gains by coming again
-COPIED = 2.0  # and, of all music, by going on as an earlier bar does of which it is more of a copy so far than asked
+COPIED = 3.0  # and, of all music, by going on as an earlier bar does of which it is more of a copy so far than asked
 FOREIGN = 2.0  # and for pitch classes that are not in the harmony
+QUARTER, NEAR = 12, 0.25  # positions that have one harmony; what a mean quarter of the bar counts beside it
+OFFBEAT = 1.0  # and for places of the bar where an instrument does not begin notes
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
 APART = 3.0  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
@@ -46,12 +48,16 @@ class _Page:
     """Instrument tokens whose music does not come again."""
     asked: dict[int, float] = field(default_factory=dict)
     """How much instruments are to be as in any earlier bar: 0 where their music is to be new."""
-    foreign: list[int] = field(default_factory=list)
-    """Pitch tokens that are not in its harmony."""
+    foreign: Float[Tensor, "quarters pitches"] | None = None
+    """How little each Pitch token is in its harmony, 0 to 1."""
     resting: list[int] = field(default_factory=list)
     """Instrument tokens that are not to play."""
     awaited: set[int] = field(default_factory=set)
     """Those that are, but have nothing to come again."""
+    grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Where instruments begin notes."""
+    closed: list[int] = field(default_factory=list)
+    """Position tokens at which none of those that are to play does."""
 
 
 @dataclass
@@ -83,6 +89,11 @@ class _Row:
         return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page)
 
 
+def _labelled(vocabulary: Vocabulary, family: str) -> Iterator[tuple[int, Any]]:
+    """The ids of a family and what they stand for."""
+    return zip(vocabulary.range(family), vocabulary.labels(family), strict=True)
+
+
 @dataclass
 class _Cache:
     inner: Any
@@ -108,9 +119,10 @@ class Returning:
     they are as likely as ever. Where music is to be new, the keys that its instrument has played in the same place of
     the last bars lose; and, where it is not to be the same again, what would go on as an earlier bar of which it is too
     much of a copy by now: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
-    that are not in it. All this leaves it to the model how many notes a new chord has. Instruments lose in bars in
-    which they rest, and gain where they have new music until they begin. The grammar and what the model is sure of
-    decide all the same: bars come again with changes.
+    the more, the less they are in it in that quarter. All this leaves it to the model how many notes a new chord has.
+    Instruments lose in bars in which they rest, and gain where they have new music until they begin; and notes lose at
+    places of the bar at which their instrument begins none in the song whose form it is. The grammar and what the model
+    is sure of decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -134,8 +146,9 @@ class Returning:
             for i, id in enumerate(families.get(name, ())):
                 self.note[id] = 127 - i
         self.others = sorted(set(range(vocabulary.size)) - set(self.notes))
-        keys = zip(families["Pitch"], vocabulary.labels("Pitch"), strict=True)
-        self.classes = {id: int(key) % 12 for id, key in keys}
+        self.pitches = slice(families["Pitch"].start, families["Pitch"].stop)
+        self.classes = {id: int(key) % 12 for id, key in _labelled(vocabulary, "Pitch")}
+        self.lengths = {id: int(steps) for id, steps in _labelled(vocabulary, "Duration")}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
         self.bar = vocabulary.id("Bar")
 
@@ -210,12 +223,30 @@ class Returning:
             self._foreign(bars, origin.harmony),
             resting,
             set(origin.own) - {place[1] for place in places},
+            origin.grid,
+            self._closed({one: where for one, where in origin.grid.items() if one not in resting}),
         )
 
-    def _foreign(self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None) -> list[int]:
-        """The Pitch tokens whose classes are not in the bar that a harmony comes from."""
-        classes = {self.classes[id] for id in bars[harmony.bar][1] if id in self.classes} if harmony else set()
-        return [id for id, one in self.classes.items() if one not in classes] if classes else []
+    def _closed(self, grid: Mapping[int, frozenset[int]]) -> list[int]:
+        """The Position tokens at which none of these instruments begins notes; none, if nothing is known of any."""
+        open_ = frozenset().union(*grid.values())
+        return [id for place, id in enumerate(self.positions, 1) if place not in open_] if grid else []
+
+    def _foreign(
+        self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None
+    ) -> Float[Tensor, "quarters pitches"] | None:
+        """How little each key is in the bar that a harmony comes from, by the notes of its pitch class that sound."""
+        heard = torch.zeros(-(-len(self.positions) // QUARTER), 12)
+        places, ids = bars[harmony.bar] if harmony else ([], [])
+        for (position, *_), id, after in zip(places, ids, ids[1:], strict=False):
+            if id in self.classes:
+                first, last = position - 1, position - 2 + self.lengths.get(after, 1)
+                heard[first // QUARTER : last // QUARTER + 1, self.classes[id]] += 1
+        if not heard.any():
+            return None
+        heard += NEAR * heard[heard.any(1)].mean(0)
+        share = heard / heard.amax(1, keepdim=True)
+        return 1 - share.sqrt()[:, list(self.classes.values())]
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         push = torch.zeros_like(logits)
@@ -229,12 +260,25 @@ class Returning:
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.resting] -= RESTING * self.nats
+            if page.closed:
+                self._move(push[i], logits[i], page.closed)
+            push[i, [one for one, places in page.grid.items() if row.place[0] not in places]] -= OFFBEAT * self.nats
             push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
-            if row.place[1] in page.free:
-                push[i, page.foreign] -= FOREIGN * self.nats
+            if page.foreign is not None:
+                foreign = page.foreign[max(row.place[0] - 1, 0) // QUARTER].to(push.device)
+                new = 1.0 if row.place[1] in page.free else 1.0 - page.asked.get(row.place[1], 1.0)
+                push[i, self.pitches] -= FOREIGN * self.nats * new * foreign
             for id, loss in self._stale(row):
                 push[i, id] -= loss * self.nats
         return self._as_full(logits, logits + push, cache)
+
+    def _move(self, push: Tensor, logits: Tensor, closed: list[int]) -> None:
+        """Notes that would begin where nobody does begin elsewhere: a Position is as likely as ever to come at all."""
+        loss = torch.zeros_like(logits)
+        loss[closed] = OFFBEAT * self.nats
+        those = slice(self.positions.start, self.positions.stop)
+        before, after = logits[those].logsumexp(-1), (logits - loss)[those].logsumexp(-1)
+        push[those] += (before - after) - loss[those]
 
     def _as_full(self, logits: Tensor, pushed: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         """What was pushed, changed so that chords of their own are as likely to have another note as before."""

@@ -16,7 +16,7 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, form_of, origins, sections
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, RESTING, STALE, Returning
+from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, OFFBEAT, RESTING, STALE, Returning
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.wellformed import NEXT, Deaf, fault
 
@@ -95,13 +95,16 @@ def test_the_form_of_a_song_is_where_each_instrument_was_before():
         {"melody": [*TUNE[:3], (40, 66)], "bass": [*OTHER, (24, 72), (36, 73)]},
         {},
     ]
-    assert [replace(origin, harmony=None) for origin in form_of(song_of(song), vocabulary)] == [
+    form = form_of(song_of(song), vocabulary)
+    assert [replace(origin, harmony=None, grid={}) for origin in form] == [
         Origin(None, {drums: None, melody: None}),
         Origin(None, {drums: Return(0), melody: None}),  # of 8 notes 2 are in both: too few
         Origin(Return(0), {drums: Return(0), melody: Return(0)}),
         Origin(None, {melody: Return(0, 3 / 5), bass: None}),  # 3 of 11
         FREE,
     ]
+    grid = {melody: frozenset({1, 13, 25, 37, 41}), drums: frozenset({1, 25}), bass: frozenset({1, 13, 25, 37})}
+    assert all(origin.grid == grid for origin in form)
 
 
 def test_the_harmony_of_a_bar_is_where_its_chords_were_before():
@@ -396,21 +399,54 @@ def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
     assert logits[:, [melody, drums]].tolist() == [[0.0, AWAITED * 3.0], [AWAITED * 3.0, 0.0]]
 
 
-def test_new_keys_that_are_not_in_the_harmony_lose():
+@pytest.mark.parametrize(
+    ("place", "counts"),  # of C, E and G; those of the mean quarter that has notes count a quarter beside them
+    [(6, (1 + 0.25, 0.125, 2 + 0.25)), (18, (1 + 0.25, 1 + 0.125, 0.25)), (30, (1.0, 0.5, 1.0))],
+)
+def test_keys_lose_the_more_the_less_they_are_in_the_harmony_of_the_quarter(
+    place: int, counts: tuple[float, float, float]
+):
+    """By as much as the instrument's music is to be new."""
     vocabulary = build("museformer").vocabulary
     id, pitches = vocabulary.id, vocabulary.range("Pitch")
-    song = song_of([{"bass": [(0, 24), (12, 28)], "piano": [(0, 67)], "drums": BEAT}, {}])
-    origin = Origin(None, {id("Instrument", "bass"): Return(0), id("Instrument", "melody"): None}, Return(0))
-    for playing, loss in (("melody", FOREIGN * 3.0), ("bass", 0.0)):
+    bass, piano, melody = (id("Instrument", name) for name in ("bass", "piano", "melody"))
+    song = song_of([{"bass": [(0, 24), (12, 28)], "piano": [(0, 67), (0, 79)], "drums": BEAT}, {}])
+    low = int(np.flatnonzero(song.ids == id("Pitch", 24))[0])
+    song.ids[low + 1] = id("Duration", 14)  # it sounds in the second quarter, too
+    origin = Origin(None, {bass: Return(0), piano: Return(0, 0.6), melody: None}, Return(0))
+    shares = np.zeros(12)
+    shares[[0, 4, 7]] = np.array(counts) / max(counts)
+    for playing, new in ((melody, 1.0), (piano, 0.4), (bass, 0.0)):
         player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, origin]], 3.0)
         cache = player.cache(1)
-        for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
-            heard(player, cache, token, bar, place)
-        for token, place in ((id("Position", 6), 7), (id("Instrument", playing), 7)):
-            logits = heard(player, cache, token, 1, place)
-        foreign = [pitches[key] for key in range(128) if key % 12 not in (0, 4, 7)]
-        lost = (logits[id("Drum", 36)] - logits[foreign]).tolist()
-        assert lost == pytest.approx([loss] * len(foreign))
+        for token, bar, position in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+            heard(player, cache, token, bar, position)
+        for token in (id("Position", place), playing):
+            logits = heard(player, cache, token, 1, place + 1)
+        lost = (logits[id("Drum", 36)] - logits[pitches.start : pitches.stop]).tolist()
+        assert lost == pytest.approx([FOREIGN * 3.0 * new * (1 - shares[key % 12] ** 0.5) for key in range(128)])
+
+
+def test_notes_lose_where_their_instrument_begins_none():
+    """Where nobody does that plays in the bar, at once, and the other places gain what those lose."""
+    vocabulary = build("museformer").vocabulary
+    id, places = vocabulary.id, vocabulary.range("Position")
+    melody, drums, bass, piano = (id("Instrument", name) for name in ("melody", "drums", "bass", "piano"))
+    grid = {melody: frozenset({1, 25}), bass: frozenset({1, 13}), drums: frozenset({7})}
+    origin = Origin(None, {melody: None, bass: None, piano: None}, grid=grid)  # of the piano nothing is known
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[origin]], 3.0)
+    cache = player.cache(1)
+    heard(player, cache, id("Bar"), 0, 0)
+    logits = heard(player, cache, vocabulary.range("Tempo")[4], 0, 0)
+    open_ = [places[place - 1] for place in (1, 13, 25)]
+    closed = sorted(set(places) - set(open_))
+    assert (logits[open_[0]] - logits[closed]).tolist() == pytest.approx([OFFBEAT * 3.0] * len(closed))
+    assert logits[open_].unique().numel() == 1
+    of_places = logits[places.start : places.stop]
+    assert float(of_places.logsumexp(0)) == pytest.approx(np.log(len(places)))  # as likely as ever
+    logits = heard(player, cache, places[12], 0, 13)
+    awaited = AWAITED * 3.0
+    assert logits[[melody, bass, piano]].tolist() == pytest.approx([awaited - OFFBEAT * 3.0, awaited, awaited])
 
 
 def odds_of_a_note(logits: torch.Tensor, vocabulary: Vocabulary) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ritornello.representations import build
-from ritornello.sampling.form import FREE, Origin, Return
+from ritornello.sampling.form import Origin, Return
 from ritornello.sampling.forms import FILE, drawn, fits, load, pack, save, unpack
 
 VOCABULARY = build("museformer").vocabulary
@@ -15,20 +15,21 @@ MELODY, DRUMS = (VOCABULARY.id("Instrument", name) for name in ("melody", "drums
 
 
 def test_what_is_kept_is_what_was_there(tmp_path: Path):
+    grid = {MELODY: frozenset({1, 13, 48}), DRUMS: frozenset({25})}
     forms = [
         [
-            FREE,
-            Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}),
-            Origin(None, {DRUMS: Return(1, 0.31)}, Return(0, 0.95)),
+            Origin(grid=grid),
+            Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}, grid=grid),
+            Origin(None, {DRUMS: Return(1, 0.31)}, Return(0, 0.95), grid),
         ],
         [Origin(None, {MELODY: None})],
     ]
     save(tmp_path / "forms.npz", [pack(form, VOCABULARY) for form in forms])
-    assert [unpack(*packed, VOCABULARY) for packed in load(tmp_path / "forms.npz")] == forms
+    assert [unpack(packed, VOCABULARY) for packed in load(tmp_path / "forms.npz")] == forms
 
 
 def test_forms_point_back_to_what_plays():
-    forms = [unpack(*packed, VOCABULARY) for packed in load(FILE)]
+    forms = [unpack(packed, VOCABULARY) for packed in load(FILE)]
     assert len(forms) == 96
     for form in forms:
         assert 64 <= len(form) <= 128
@@ -37,7 +38,9 @@ def test_forms_point_back_to_what_plays():
                 assert part is None or (0 <= part.bar < bar and 0.3 <= part.alike <= 1)
             for instrument, part in origin.own.items():
                 assert part is None or instrument in form[part.bar].own
+            assert set(origin.own) <= set(origin.grid)
         assert any(MELODY in origin.own for origin in form)
+        assert all(places and places <= set(range(1, 49)) for places in form[0].grid.values())
 
 
 @pytest.mark.parametrize("bars", [None, 1, 64, 100, 128, 300])
