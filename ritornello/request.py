@@ -59,8 +59,8 @@ class Request(Config):
     prompt_bars: int | None = Field(None, ge=1)
     """How many of its bars to keep, from the first that sounds; by default all."""
     form_of: Path | None = None
-    """A MIDI file whose form the song is to have: who plays in which bar, and at which places of it, where music or chords
-    come again, where music is new."""
+    """A MIDI file whose form the song is to have: who plays in which bar, and at which places of it, where music or
+    chords come again, where music is new."""
     max_tokens: int | None = Field(None, ge=10, le=1_000_000)
     """Length of a song at most; by default 20,480, or 320 a bar where that is more."""
 

@@ -19,16 +19,14 @@ def temperature(value: float) -> Processor:
 
 
 def top_k(k: int, of: range | None = None) -> Processor:
-    """Keep the k likeliest tokens (ties with the k-th stay), and those that are not `of` these."""
+    """Keep the k likeliest tokens (ties with the k-th stay), or the k likeliest `of` these and all the others."""
 
     def keep(logits: Tensor) -> Tensor:
-        if k >= logits.shape[-1]:
+        some = logits if of is None else logits[..., of.start : of.stop]
+        if k >= some.shape[-1]:
             return logits
-        least = logits.topk(k, dim=-1, sorted=True).values[..., -1:]
-        unlikely = logits < least
-        if of is not None:
-            unlikely[..., : of.start] = unlikely[..., of.stop :] = False
-        return logits.masked_fill(unlikely, -math.inf)
+        kept = some.masked_fill(some < some.topk(k, dim=-1).values[..., -1:], -math.inf)
+        return kept if of is None else torch.cat([logits[..., : of.start], kept, logits[..., of.stop :]], -1)
 
     return keep
 

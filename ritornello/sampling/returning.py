@@ -249,7 +249,7 @@ class Returning:
         return 1 - share.sqrt()[:, list(self.classes.values())]
 
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        push = torch.zeros_like(logits)
+        push, loss = torch.zeros_like(logits), torch.zeros_like(logits)
         for i, row in enumerate(cache.rows):
             page = row.page
             behind = bisect_right(page.places, row.place)
@@ -267,10 +267,11 @@ class Returning:
             if page.foreign is not None:
                 foreign = page.foreign[max(row.place[0] - 1, 0) // QUARTER].to(push.device)
                 new = 1.0 if row.place[1] in page.free else 1.0 - page.asked.get(row.place[1], 1.0)
-                push[i, self.pitches] -= FOREIGN * self.nats * new * foreign
-            for id, loss in self._stale(row):
-                push[i, id] -= loss * self.nats
-        return self._as_full(logits, logits + push, cache)
+                loss[i, self.pitches] += FOREIGN * self.nats * new * foreign
+            for id, lost in self._stale(row):
+                loss[i, id] += lost * self.nats
+        pushed = logits + push
+        return self._as_full(logits, pushed, pushed - loss, cache)
 
     def _move(self, push: Tensor, logits: Tensor, closed: list[int]) -> None:
         """Notes that would begin where nobody does begin elsewhere: a Position is as likely as ever to come at all."""
@@ -280,14 +281,17 @@ class Returning:
         before, after = logits[those].logsumexp(-1), (logits - loss)[those].logsumexp(-1)
         push[those] += (before - after) - loss[those]
 
-    def _as_full(self, logits: Tensor, pushed: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
-        """What was pushed, changed so that chords of their own are as likely to have another note as before."""
-        free = [i for i, row in enumerate(cache.rows) if row.place[1] in row.page.free]
-        before, after = (
-            one[free][:, self.notes].logsumexp(-1) - one[free][:, self.others].logsumexp(-1) for one in (logits, pushed)
-        )
-        pushed[torch.tensor(free, dtype=torch.long)[:, None], self.notes] += (before - after)[:, None]
-        return pushed
+    def _as_full(self, logits: Tensor, pushed: Tensor, lost: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
+        """What keys have lost, changed so that a chord is as likely as before to have another note; what is of one's
+        own, as without a form."""
+        free = torch.tensor([row.place[1] in row.page.free for row in cache.rows], device=logits.device)
+        before = torch.where(free[:, None], logits, pushed)
+        more = self._odds_of_a_note(before) - self._odds_of_a_note(lost)
+        lost[:, self.notes] += more[:, None]
+        return lost
+
+    def _odds_of_a_note(self, logits: Tensor) -> Tensor:
+        return logits[:, self.notes].logsumexp(-1) - logits[:, self.others].logsumexp(-1)
 
     def _hear(self, row: _Row, id: int, bar: int, position: int) -> None:
         """A note of the instrument that is playing."""

@@ -406,7 +406,7 @@ def test_songs_that_part_in_a_bar_wait_for_their_own_instruments():
 def test_keys_lose_the_more_the_less_they_are_in_the_harmony_of_the_quarter(
     place: int, counts: tuple[float, float, float]
 ):
-    """By as much as the instrument's music is to be new."""
+    """By as much as the instrument's music is to be new; that there is a note at all stays as likely."""
     vocabulary = build("museformer").vocabulary
     id, pitches = vocabulary.id, vocabulary.range("Pitch")
     bass, piano, melody = (id("Instrument", name) for name in ("bass", "piano", "melody"))
@@ -416,13 +416,18 @@ def test_keys_lose_the_more_the_less_they_are_in_the_harmony_of_the_quarter(
     origin = Origin(None, {bass: Return(0), piano: Return(0, 0.6), melody: None}, Return(0))
     shares = np.zeros(12)
     shares[[0, 4, 7]] = np.array(counts) / max(counts)
-    for playing, new in ((melody, 1.0), (piano, 0.4), (bass, 0.0)):
+
+    def after(playing: int, origin: Origin) -> torch.Tensor:
         player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, origin]], 3.0)
         cache = player.cache(1)
         for token, bar, position in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
             heard(player, cache, token, bar, position)
-        for token in (id("Position", place), playing):
-            logits = heard(player, cache, token, 1, place + 1)
+        heard(player, cache, id("Position", place), 1, place + 1)
+        return heard(player, cache, playing, 1, place + 1)
+
+    for playing, new in ((melody, 1.0), (piano, 0.4), (bass, 0.0)):
+        logits, free = after(playing, origin), after(playing, replace(origin, harmony=None))
+        assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(free, vocabulary), abs=1e-5)
         lost = (logits[id("Drum", 36)] - logits[pitches.start : pitches.stop]).tolist()
         assert lost == pytest.approx([FOREIGN * 3.0 * new * (1 - shares[key % 12] ** 0.5) for key in range(128)])
 
