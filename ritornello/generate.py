@@ -341,8 +341,8 @@ def _processors(model: DecoderLM, representation: Representation, request: Reque
         processors.append(lean(towards(representation.vocabulary, Key.parse(request.key))))
     if request.top_k:
         processors.append(top_k(request.top_k))
-    elif request.top_k is None and not request.form:
-        # What has the form of a song comes back anyway; its notes may be as long and as loud as they are
+    elif request.top_k is None:
+        # What has a form comes back anyway; its notes may be as long and as loud as they are
         processors.append(top_k(model.config.few, representation.vocabulary.range("Pitch") if formed else None))
     if request.top_p < 1:
         processors.append(top_p(request.top_p))

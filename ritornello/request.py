@@ -41,7 +41,7 @@ class Request(Config):
     """Below 1 surer, above 1 bolder; by default what suits the model, mostly 1."""
     top_k: int | None = Field(None, ge=0)
     """Draw from the k likeliest tokens only, 0: from all. By default what suits the model, 8 or 12: of all tokens
-    where songs are free, of keys alone where they have the form of a song; and all where letters say the form."""
+    where songs are free, of keys alone where they have a form."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the likeliest tokens that together reach this probability."""
     min_p: float = Field(0.0, ge=0, le=1)
