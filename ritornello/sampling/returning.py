@@ -145,7 +145,9 @@ class Returning:
         for name in ("Pitch", "Drum"):
             for i, id in enumerate(families.get(name, ())):
                 self.note[id] = 127 - i
-        self.others = sorted(set(range(vocabulary.size)) - set(self.notes))
+        is_note = torch.zeros(vocabulary.size)
+        is_note[self.notes] = 1.0
+        self.kinds = torch.stack([1.0 - is_note, is_note], 1)
         self.pitches = slice(families["Pitch"].start, families["Pitch"].stop)
         self.classes = {id: int(key) % 12 for id, key in _labelled(vocabulary, "Pitch")}
         self.lengths = {id: int(steps) for id, steps in _labelled(vocabulary, "Duration")}
@@ -261,7 +263,7 @@ class Returning:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.resting] -= RESTING * self.nats
             if page.closed:
-                self._move(push[i], logits[i], page.closed)
+                push[i, self.positions.start : self.positions.stop] += self._moved(logits[i], page.closed)
             push[i, [one for one, places in page.grid.items() if row.place[0] not in places]] -= OFFBEAT * self.nats
             push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
             if page.foreign is not None:
@@ -273,13 +275,12 @@ class Returning:
         pushed = logits + push
         return self._as_full(logits, pushed, pushed - loss, cache)
 
-    def _move(self, push: Tensor, logits: Tensor, closed: list[int]) -> None:
+    def _moved(self, logits: Float[Tensor, " vocabulary"], closed: list[int]) -> Float[Tensor, " positions"]:
         """Notes that would begin where nobody does begin elsewhere: a Position is as likely as ever to come at all."""
-        loss = torch.zeros_like(logits)
-        loss[closed] = OFFBEAT * self.nats
-        those = slice(self.positions.start, self.positions.stop)
-        before, after = logits[those].logsumexp(-1), (logits - loss)[those].logsumexp(-1)
-        push[those] += (before - after) - loss[those]
+        loss = torch.zeros(len(self.positions), device=logits.device)
+        loss[[id - self.positions.start for id in closed]] = OFFBEAT * self.nats
+        shares = logits[self.positions.start : self.positions.stop].softmax(-1)
+        return -loss - (shares @ (-loss).exp()).log()
 
     def _as_full(self, logits: Tensor, pushed: Tensor, lost: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         """What keys have lost, changed so that a chord is as likely as before to have another note; what is of one's
@@ -291,7 +292,8 @@ class Returning:
         return lost
 
     def _odds_of_a_note(self, logits: Tensor) -> Tensor:
-        return logits[:, self.notes].logsumexp(-1) - logits[:, self.others].logsumexp(-1)
+        shares = (logits - logits.amax(-1, keepdim=True)).exp() @ self.kinds.to(logits)  # logsumexp is slow here
+        return shares.clamp(min=1e-30).log().diff(dim=-1)[:, 0]
 
     def _hear(self, row: _Row, id: int, bar: int, position: int) -> None:
         """A note of the instrument that is playing."""

@@ -249,7 +249,7 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         awaited.discard(token)
         playing = token if family(token) == "Instrument" else 0 if family(token) == "Position" else playing
         if playing in free:  # whether its chord has another note is as likely as ever
-            assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(logits * 0, vocabulary))
+            assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(logits * 0, vocabulary), abs=1e-5)
             logits[[*notes]], gains = 0.0, gains - notes
         pushed = {int(i): float(logits[i]) for i in np.flatnonzero(logits)}
         expected = Counter(dict.fromkeys(gains, nats))
@@ -286,7 +286,7 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
             heard(player, cache, token, bar, place)
         logits = [heard(player, cache, token, 9, 1) for token in told][-1]
         if told[-1] == melody:
-            assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(logits * 0, vocabulary))
+            assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(logits * 0, vocabulary), abs=1e-5)
         behind = (logits - logits[id("Drum", 36)])[[*vocabulary.range("Pitch")]].tolist()
         pushed = {id: loss for id, loss in zip(vocabulary.range("Pitch"), behind, strict=True) if loss}
         assert pushed == pytest.approx({token: STALE * 3.0 * share for token, share in gains.items()}, rel=1e-5)
