@@ -56,8 +56,8 @@ class _Page:
     """Those that are, but have nothing to come again."""
     grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """Where instruments begin notes."""
-    closed: list[int] = field(default_factory=list)
-    """Position tokens at which none of those that are to play does."""
+    closed: Float[Tensor, " positions"] | None = None
+    """1 for Position tokens at which none of those that are to play does, else 0."""
 
 
 @dataclass
@@ -87,11 +87,6 @@ class _Row:
         bars = [(places.copy(), ids.copy()) for places, ids in self.bars]
         heard = {place: {id: bars.copy() for id, bars in notes.items()} for place, notes in self.heard.items()}
         return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page)
-
-
-def _labelled(vocabulary: Vocabulary, family: str) -> Iterator[tuple[int, Any]]:
-    """The ids of a family and what they stand for."""
-    return zip(vocabulary.range(family), vocabulary.labels(family), strict=True)
 
 
 @dataclass
@@ -229,10 +224,10 @@ class Returning:
             self._closed({one: where for one, where in origin.grid.items() if one not in resting}),
         )
 
-    def _closed(self, grid: Mapping[int, frozenset[int]]) -> list[int]:
-        """The Position tokens at which none of these instruments begins notes; none, if nothing is known of any."""
+    def _closed(self, grid: Mapping[int, frozenset[int]]) -> Float[Tensor, " positions"] | None:
+        """1 where none of these instruments begins notes, else 0; None, if nothing is known of any."""
         open_ = frozenset().union(*grid.values())
-        return [id for place, id in enumerate(self.positions, 1) if place not in open_] if grid else []
+        return torch.tensor([float(place + 1 not in open_) for place in range(len(self.positions))]) if grid else None
 
     def _foreign(
         self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None
@@ -262,7 +257,7 @@ class Returning:
             if alike:
                 push[i, [*ids, *self._before(row, page, behind)]] = self.nats * alike
             push[i, page.resting] -= RESTING * self.nats
-            if page.closed:
+            if page.closed is not None:
                 push[i, self.positions.start : self.positions.stop] += self._moved(logits[i], page.closed)
             push[i, [one for one, places in page.grid.items() if row.place[0] not in places]] -= OFFBEAT * self.nats
             push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
@@ -275,10 +270,11 @@ class Returning:
         pushed = logits + push
         return self._as_full(logits, pushed, pushed - loss, cache)
 
-    def _moved(self, logits: Float[Tensor, " vocabulary"], closed: list[int]) -> Float[Tensor, " positions"]:
+    def _moved(
+        self, logits: Float[Tensor, " vocabulary"], closed: Float[Tensor, " positions"]
+    ) -> Float[Tensor, " positions"]:
         """Notes that would begin where nobody does begin elsewhere: a Position is as likely as ever to come at all."""
-        loss = torch.zeros(len(self.positions), device=logits.device)
-        loss[[id - self.positions.start for id in closed]] = OFFBEAT * self.nats
+        loss = OFFBEAT * self.nats * closed.to(logits)
         shares = logits[self.positions.start : self.positions.stop].softmax(-1)
         return -loss - (shares @ (-loss).exp()).log()
 
@@ -328,3 +324,8 @@ class Returning:
         yield from (instrument for instrument in page.free if playing < instrument < last)
         if playing in page.free:
             yield from self.notes
+
+
+def _labelled(vocabulary: Vocabulary, family: str) -> Iterator[tuple[int, Any]]:
+    """The ids of a family and what they stand for."""
+    return zip(vocabulary.range(family), vocabulary.labels(family), strict=True)
