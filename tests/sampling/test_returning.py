@@ -1,4 +1,4 @@
-"""What a form asks for while a song is written: what comes again is what it was, and what is new is new, as is asked."""
+"""What a form asks for while a song is written: what comes again is what it was, and what is new is new."""
 
 from __future__ import annotations
 
