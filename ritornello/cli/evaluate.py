@@ -30,6 +30,7 @@ from ritornello.evaluate.report import evaluate, markdown, tables
 from ritornello.evaluate.restyle import LENGTHS, evaluate_restyle
 from ritornello.evaluate.restyle import markdown as restyle_markdown
 from ritornello.evaluate.restyle import tables as restyle_tables
+from ritornello.music.bars import first_bars
 from ritornello.music.score import Score
 from ritornello.representations.base import Tokens
 from ritornello.representations.pianoroll import PianoRoll
@@ -88,8 +89,8 @@ def main(
         tokens: the same corpus as `ritornello prepare` left it; by default it is prepared first, in tokens/.
         held_out: how many held-out songs are read, spread evenly over the test split; 0 for none.
         songs: how many songs the run writes, and how many human ones they are held against; 0 for none.
-        bars: of every song that is written; by default each ends where it wants to. Of restyling: one length or
-            several, by default 8,16,32,64,96.
+        bars: of every song that is written (by default each ends where it wants to), and the first so many of --files
+            and of human songs (by default whole). Of restyling: one length or several, by default 8,16,32,64,96.
         variants: of restyling: how often each held-out piece is played again.
         fluency: of restyling: another language model of the same representation, for the perplexity of what is played.
         temperature, guidance, insist, candidates: of restyling, as in `ritornello restyle`.
@@ -122,12 +123,6 @@ def main(
     if task == "harmony":
         player = load(run, device) if run else None
         return show(side_by_side(player, files, corpus, tokens, songs, keys, seed, device), json, md)
-    if files:
-        player = load(run, device) if run else None
-        source = open_reference(reference, songs, known) if reference else None
-        told = _of_files(files, source, player, representation, index, workers, pictures, settings)
-        _print(told, json, md, markdown, tables)
-        return
     lengths = _lengths(bars)
     if task == "restyle":
         asked = {"temperature": temperature, "guidance": guidance, "insist": insist, "candidates": candidates}
@@ -141,8 +136,14 @@ def main(
         _print(found, json, md, restyle_markdown, restyle_tables)
         return
     if len(lengths) > 1:
-        raise ConfigError(f"bars = {bars}: songs that are written all have one length; give one number.")
+        raise ConfigError(f"bars = {bars}: songs are all measured at one length; give one number.")
     length = lengths[0] if lengths else None
+    if files:
+        player = load(run, device) if run else None
+        source = open_reference(reference, songs, known) if reference else None
+        told = _of_files(files, source, player, representation, length, index, workers, pictures, settings)
+        _print(told, json, md, markdown, tables)
+        return
     player = load(run or "museformer", device)
     if isinstance(player.run.representation, PianoRoll):
         return show(side_by_side(player, (), corpus, tokens, songs, keys, seed, device), json, md)
@@ -236,7 +237,7 @@ def _of_run(
         written_songs = _counted(_songs(player, songs, bars, batch, settings["seed"]), progress, written)
         return evaluate(
             systems={name: written_songs} if songs else None,
-            human=(representation.decode(test[i]) for i in spread(len(test), songs)),
+            human=(first_bars(representation.decode(test[i]), bars) for i in spread(len(test), songs)),
             scorers=scorers if held_out else None,
             held_out=_counted((test[i] for i in spread(len(test), held_out)), progress, read),
             vocabulary=representation.vocabulary,
@@ -251,6 +252,7 @@ def _of_files(
     reference: Reference | None,
     player: Player | None,
     representation: str | None,
+    bars: int | None,
     index: Path | None,
     workers: int,
     pictures: Path | None,
@@ -261,7 +263,7 @@ def _of_files(
         if representation not in (None, reference.representation):
             raise MusicError(f"{reference.name} holds songs as {reference.representation}, not as {representation}.")
         representation = reference.representation
-    task = Measurer(representation, player.run.representation.name if player else None)
+    task = Measurer(representation, player.run.representation.name if player else None, bars)
     with _progress() as progress:
         bar = progress.add_task("files measured", total=None)
         jobs = ((entry.name, entry) for entry in find(files))

@@ -21,6 +21,7 @@ from ritornello.data.workers import Failure, run
 from ritornello.errors import MusicError
 from ritornello.evaluate.measure import Measured, measure, with_lead
 from ritornello.evaluate.originality import Known, Lines, lines
+from ritornello.music.bars import first_bars
 from ritornello.music.score import MusicWarning, Score, parse
 from ritornello.representations import build
 from ritornello.representations.base import Tokens
@@ -47,16 +48,18 @@ class Measurer:
 
     representation:  hold the song as this one does before it is measured.
     encoder:         encode it, too, with this one.
+    bars:            of its first bars alone.
     """
 
     representation: str | None = None
     encoder: str | None = None
+    bars: int | None = None
 
     def __call__(self, job: Job) -> Reading | Failure:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", MusicWarning)
             try:
-                score = _score(job, self.representation)
+                score = first_bars(_score(job, self.representation), self.bars)
                 measured = measure(score)
             except MusicError as error:
                 return Failure("cannot be read", str(error))

@@ -53,6 +53,14 @@ def bars(score: Score) -> Bars:
     return Bars(np.append(starts[inside], final), metres[stretch[inside]])
 
 
+def first_bars(score: Score, count: int | None) -> Score:
+    """What begins in the first `count` bars; the score itself where `count` is None or it has no more."""
+    grid = bars(score)
+    if count is None or len(grid) <= count:
+        return score
+    return score.clip(0, int(grid.starts[count]), clip_end=False, inplace=False)
+
+
 def _metre_map(score: Score) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the metre changes, int64[m], m >= 1, from tick 0 on, and what to, int64[m, 2]."""
     columns = score.time_signatures.numpy()

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ritornello.data.dataset import TokenDataset, cut
+from ritornello.data.dataset import TokenDataset
 from ritornello.data.prepare import prepare
 from ritornello.data.synthetic import write_songs
 from ritornello.errors import ConfigError
@@ -193,13 +193,6 @@ def spread(dataset: TokenDataset, count: int) -> Iterator[Tokens]:
     """`count` songs at even distances, or all where there are fewer."""
     count = min(count, len(dataset))
     return (dataset[i * len(dataset) // count] for i in range(count))
-
-
-def first_bars(song: Tokens, bars: int | None) -> Tokens:
-    """The beginning of a song; all of it where `bars` is None or more than it has."""
-    if bars is None or song.bars[-1] < bars:
-        return song
-    return cut(song, 0, int((song.bars < bars).sum()))
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from torch import __version__ as torch_version
 from ritornello.errors import ConfigError
 from ritornello.evaluate.likelihood import CUTS
 from ritornello.evaluate.report import evaluate, markdown
+from ritornello.music.bars import first_bars
 from ritornello.pictures import draw_costs
-from ritornello.reproduce.experiment import Experiment, first_bars, spread, write
+from ritornello.reproduce.experiment import Experiment, spread, write
 from ritornello.reproduce.scales import FULL, ROWS, TITLES
 from ritornello.reproduce.table import average, table1
 from ritornello.run import Run
@@ -33,7 +34,7 @@ def report(experiment: Experiment) -> dict[str, Any]:
     people = spread(experiment.songs_of("train"), scale.human)
     measured = evaluate(
         systems={ROWS[row].title: experiment.scores(row, found) for row, found in done.items()},
-        human=(run.representation.decode(first_bars(song, scale.bars)) for song in people),
+        human=(first_bars(run.representation.decode(song), scale.bars) for song in people),
         pictures=folder / "figures",
     )
     result: dict[str, Any] = {

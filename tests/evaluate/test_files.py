@@ -15,6 +15,7 @@ from ritornello.evaluate import originality
 from ritornello.evaluate.files import Measurer, measure_all, open_reference, spread
 from ritornello.evaluate.measure import measure
 from ritornello.evaluate.report import evaluate, markdown
+from ritornello.music.bars import first_bars
 from ritornello.music.score import read, write
 from ritornello.representations import build
 from tests.evaluate.songs import song
@@ -87,6 +88,14 @@ def test_as_a_representation_holds_them(odd: Path):
     plain = Measurer()(next(find([str(odd / "song000.mid")])))
     assert not isinstance(plain, Failure)
     assert plain.measured.figures["range"].keys() != held.measured.figures["range"].keys()
+
+
+def test_the_first_bars_alone(odd: Path):
+    song = next(find([str(odd / "song000.mid")]))
+    begun = Measurer(bars=2)(song)
+    assert not isinstance(begun, Failure)
+    assert begun.measured.figures == measure(first_bars(read(odd / "song000.mid"), 2)).figures
+    assert begun.measured.figures != measure(read(odd / "song000.mid")).figures
 
 
 def test_tokens_for_a_likelihood_and_why_there_are_none(odd: Path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import NoteTick, TempoTick, TimeSignatureTick, TrackTick
 
-from ritornello.music.bars import bars, tempo_by_bar
+from ritornello.music.bars import bars, first_bars, tempo_by_bar
 from ritornello.music.score import Score
 
 
@@ -99,3 +99,20 @@ def test_what_holds_for_any_grid(tpq: int, last: int, metres: list[tuple[int, in
     cut = np.flatnonzero(lengths <= full - 1)
     assert np.isin(grid.starts[cut + 1], [metre[0] for metre in metres]).all()
     np.testing.assert_array_equal(grid.of(grid.starts[:-1]), np.arange(len(grid)))
+
+
+def test_first_bars_keep_what_begins_in_them():
+    score = make(480, 1440, (0, 3, 4), (2880, 4, 4))
+    for tick, pitch in ((0, 62), (1439, 64), (4000, 65)):
+        score.tracks[0].notes.append(NoteTick(tick, 480, pitch, 90))
+    for tick, tempo in ((0, 120), (1440, 90)):
+        score.tempos.append(TempoTick(tick, tempo))
+    assert len(bars(score)) == 3
+    begun = first_bars(score, 1)
+    assert [(note.time, note.duration, note.pitch) for note in begun.tracks[0].notes] == [(0, 480, 62), (1439, 480, 64)]
+    assert [metre.numerator for metre in begun.time_signatures] == [3]
+    assert [tempo.qpm for tempo in begun.tempos] == [120]
+    held = first_bars(score, 2)
+    assert [note.duration for note in held.tracks[0].notes if note.pitch == 60] == [10_000]
+    assert first_bars(score, 3) is score
+    assert first_bars(score, None) is score
