@@ -65,6 +65,8 @@ class Origin:
     """Where its pitch classes have been before; None: nothing is asked of them."""
     grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """Where in a bar (`Tokens.positions`) an Instrument token's notes begin; of others nothing is asked."""
+    ambitus: Mapping[int, range] = field(default_factory=dict)
+    """The keys of an Instrument token from the lowest to the highest; of others nothing is asked."""
 
     def of(self, instrument: int) -> Return | None:
         return self.own.get(instrument, self.whole)
@@ -90,7 +92,7 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
 
     Below `ALIKE` they are new. The rests of an instrument come again with the whole bar: from the one that all its
     notes are most like. A bar's harmony is that of the first earlier bar whose pitch classes are much the same, as are
-    those of the bars around both. All bars have one grid: where each instrument begins notes at all.
+    those of the bars around both. All bars have one grid, where each instrument begins notes at all, and one ambitus.
 
     Raises: MusicError for more bars than `music.similarity` compares.
     """
@@ -103,8 +105,8 @@ def form_of(song: Tokens, vocabulary: Vocabulary) -> list[Origin]:
         else:
             for bar in np.flatnonzero(alike.diagonal()).tolist():
                 own[bar][instrument] = found[bar]
-    harmonies, grid = _harmonies(song, vocabulary), _grid(song, vocabulary)
-    return [Origin(*parts, grid) for parts in zip(whole, own, harmonies, strict=True)]
+    harmonies, grid, ambitus = _harmonies(song, vocabulary), _grid(song, vocabulary), _ambitus(song, vocabulary)
+    return [Origin(*parts, grid, ambitus) for parts in zip(whole, own, harmonies, strict=True)]
 
 
 def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None, Float64[np.ndarray, "bars bars"]]]:
@@ -112,7 +114,7 @@ def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None,
 
     A bar without notes is like none, itself included.
     """
-    bar, instrument, note = _notes(song, vocabulary)
+    bar, instrument, _, note = _notes(song, vocabulary)
     numbered = instrument * (note.max(initial=0) + 1) + note
     for one in (None, *np.unique(instrument[instrument >= 0]).tolist()):
         some = slice(None) if one is None else instrument == one
@@ -122,8 +124,9 @@ def likeness(song: Tokens, vocabulary: Vocabulary) -> Iterator[tuple[int | None,
         yield one, bar_similarity(sets, empty=0.0)
 
 
-def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:
-    """Of every note the bar, the Instrument token (-1 without) and a number: equal where place, key and length are."""
+def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "4 notes"]:
+    """Of every note the bar, the Instrument token (-1 without), its own, and a number: equal where place, key and
+    length are."""
     families = {name: vocabulary.range(name) for name in vocabulary.families}
     is_note = np.isin(song.ids, [id for name in ("Pitch", "Drum") for id in families.get(name, ())])
     begins = np.where(np.isin(song.ids, families.get("Instrument", ())), np.arange(len(song)), -1)
@@ -132,7 +135,7 @@ def _notes(song: Tokens, vocabulary: Vocabulary) -> Int[np.ndarray, "3 notes"]:
     after = np.append(song.ids[1:], 0)
     length = np.where(np.isin(after, families.get("Duration", ())), after, 0).astype(np.int64)
     number = (song.positions.astype(np.int64) * vocabulary.size + song.ids) * vocabulary.size + length
-    return np.stack([song.bars, instrument, number])[:, is_note]
+    return np.stack([song.bars, instrument, song.ids, number])[:, is_note]
 
 
 def _returns(alike: Float64[np.ndarray, "bars bars"]) -> list[Return | None]:
@@ -148,6 +151,16 @@ def _grid(song: Tokens, vocabulary: Vocabulary) -> dict[int, frozenset[int]]:
         vocabulary.range("Instrument") if "Instrument" in vocabulary.families else ()
     )
     return {one: frozenset(song.positions[song.ids == one].tolist()) for one in instruments}
+
+
+def _ambitus(song: Tokens, vocabulary: Vocabulary) -> dict[int, range]:
+    """Of every instrument the keys from its lowest to its highest."""
+    _, instrument, note, _ = _notes(song, vocabulary)
+    pitches = vocabulary.range("Pitch")
+    instrument, note = np.stack([instrument, note])[:, np.isin(note, pitches)]
+    keys = np.array(vocabulary.labels("Pitch"), np.int64)[note - pitches.start]
+    its = {one: keys[instrument == one] for one in np.unique(instrument[instrument >= 0]).tolist()}
+    return {one: range(int(those.min()), int(those.max()) + 1) for one, those in its.items()}
 
 
 def _harmonies(song: Tokens, vocabulary: Vocabulary) -> list[Return | None]:

@@ -1,7 +1,7 @@
 """Forms of songs by people, for songs of which no form is asked: `forms.npz`, made by `benchmarks/forms.py --write`.
 
 A form is not music: it says who plays in which bar, which earlier one each of them is like, and how much, where the
-chords were before, and at which places of a bar each instrument begins notes.
+chords were before, at which places of a bar each instrument begins notes, and from which to which key it goes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Packed(NamedTuple):
     where: Int16[np.ndarray, "bars parts"]  # bars of origin
     alike: UInt8[np.ndarray, "bars parts"]  # per cent of likeness
     grid: Bool[np.ndarray, "instruments places"]
+    ambitus: Int16[np.ndarray, "instruments 2"]  # the lowest key and the one above the highest; alike: no keys
 
 
 def fits(vocabulary: Vocabulary) -> bool:
@@ -43,7 +44,7 @@ def drawn(seed: int, bars: int | None, vocabulary: Vocabulary) -> list[Origin]:
 
 
 def pack(form: list[Origin], vocabulary: Vocabulary) -> Packed:
-    """A form in arrays. Its bars should have one grid."""
+    """A form in arrays. Its bars should have one grid and one ambitus."""
     columns = {id: column for column, id in enumerate(_ids(vocabulary), 2)}
     where = np.full((len(form), 2 + len(columns)), ABSENT, np.int16)
     alike = np.zeros(where.shape, np.uint8)
@@ -54,7 +55,10 @@ def pack(form: list[Origin], vocabulary: Vocabulary) -> Packed:
     grid = np.zeros((len(columns), 1 + len(vocabulary.range("Position"))), bool)
     for id, places in form[0].grid.items():
         grid[columns[id] - 2, list(places)] = True
-    return Packed(where, alike, grid)
+    ambitus = np.zeros((len(columns), 2), np.int16)
+    for id, keys in form[0].ambitus.items():
+        ambitus[columns[id] - 2] = keys.start, keys.stop
+    return Packed(where, alike, grid, ambitus)
 
 
 def unpack(packed: Packed, vocabulary: Vocabulary) -> list[Origin]:
@@ -62,10 +66,12 @@ def unpack(packed: Packed, vocabulary: Vocabulary) -> list[Origin]:
     form, ids = [], _ids(vocabulary)
     rows = zip(ids, packed.grid, strict=True)
     grid = {id: frozenset(np.flatnonzero(row).tolist()) for id, row in rows if row.any()}
+    keys = zip(ids, (range(*ends) for ends in packed.ambitus.tolist()), strict=True)
+    ambitus = {id: those for id, those in keys if those}
     for bars, shares in zip(packed.where.tolist(), packed.alike.tolist(), strict=True):
         whole, harmony, *own = [Return(b, s / 100) if b >= 0 else None for b, s in zip(bars, shares, strict=True)]
         there = {id: part for id, part, b in zip(ids, own, bars[2:], strict=True) if b != ABSENT}
-        form.append(Origin(whole, there, harmony, grid))
+        form.append(Origin(whole, there, harmony, grid, ambitus))
     return form
 
 
@@ -75,9 +81,11 @@ def _ids(vocabulary: Vocabulary) -> list[int]:
 
 def save(path: Path, forms: list[Packed]) -> None:
     """Write packed forms."""
-    where, alike, grid = zip(*forms, strict=True)
+    where, alike, grid, ambitus = zip(*forms, strict=True)
     bars = [len(one) for one in where]
-    np.savez_compressed(path, where=np.concatenate(where), alike=np.concatenate(alike), grid=grid, bars=bars)
+    np.savez_compressed(
+        path, where=np.concatenate(where), alike=np.concatenate(alike), grid=grid, ambitus=ambitus, bars=bars
+    )
 
 
 @lru_cache(1)
@@ -85,5 +93,5 @@ def load(path: Path) -> list[Packed]:
     """What `save` wrote."""
     with np.load(path, allow_pickle=False) as kept:
         ends = np.cumsum(kept["bars"])[:-1]
-        parts = np.split(kept["where"], ends), np.split(kept["alike"], ends), kept["grid"]
+        parts = np.split(kept["where"], ends), np.split(kept["alike"], ends), kept["grid"], kept["ambitus"]
         return [Packed(*form) for form in zip(*parts, strict=True)]

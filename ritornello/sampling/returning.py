@@ -27,6 +27,7 @@ COPIED = 3.0  # and, of all music, by going on as an earlier bar does of which i
 FOREIGN = 2.0  # and for pitch classes that are not in the harmony
 QUARTER, NEAR = 12, 0.25  # positions that have one harmony; what a mean quarter of the bar counts beside it
 OFFBEAT = 1.0  # and for places of the bar where an instrument does not begin notes
+OUTSIDE = 2.0  # and for keys below its lowest or above its highest
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
 APART = 3.0  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
@@ -56,6 +57,8 @@ class _Page:
     """Those that are, but have nothing to come again."""
     grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """Where instruments begin notes."""
+    ambitus: Mapping[int, range] = field(default_factory=dict)
+    """The keys of instruments."""
     closed: Float[Tensor, " positions"] | None = None
     """1 for Position tokens at which none of those that are to play does, else 0."""
 
@@ -116,8 +119,8 @@ class Returning:
     much of a copy by now: so songs do not run in circles where people's do not. Where a harmony comes again, keys lose
     the more, the less they are in it in that quarter. All this leaves it to the model how many notes a new chord has.
     Instruments lose in bars in which they rest, and gain where they have new music until they begin; and notes lose at
-    places of the bar at which their instrument begins none in the song whose form it is. The grammar and what the model
-    is sure of decide all the same: bars come again with changes.
+    places of the bar and at keys where their instrument has none in the song whose form it is. The grammar and what the
+    model is sure of decide all the same: bars come again with changes.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -144,6 +147,7 @@ class Returning:
         is_note[self.notes] = 1.0
         self.kinds = torch.stack([1.0 - is_note, is_note], 1)
         self.pitches = slice(families["Pitch"].start, families["Pitch"].stop)
+        self.keys = torch.tensor([int(key) for _, key in _labelled(vocabulary, "Pitch")])
         self.classes = {id: int(key) % 12 for id, key in _labelled(vocabulary, "Pitch")}
         self.lengths = {id: int(steps) for id, steps in _labelled(vocabulary, "Duration")}
         self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
@@ -221,6 +225,7 @@ class Returning:
             resting,
             set(origin.own) - {place[1] for place in places},
             origin.grid,
+            origin.ambitus,
             self._closed({one: where for one, where in origin.grid.items() if one not in resting}),
         )
 
@@ -265,6 +270,9 @@ class Returning:
                 foreign = page.foreign[max(row.place[0] - 1, 0) // QUARTER].to(push.device)
                 new = 1.0 if row.place[1] in page.free else 1.0 - page.asked.get(row.place[1], 1.0)
                 loss[i, self.pitches] += FOREIGN * self.nats * new * foreign
+            if keys := page.ambitus.get(row.place[1]):
+                outside = (self.keys < keys.start) | (self.keys >= keys.stop)
+                loss[i, self.pitches] += OUTSIDE * self.nats * outside.to(push)
             for id, lost in self._stale(row):
                 loss[i, id] += lost * self.nats
         pushed = logits + push

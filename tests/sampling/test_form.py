@@ -87,7 +87,7 @@ def test_the_form_of_a_song_is_where_each_instrument_was_before():
         {},
     ]
     form = form_of(song_of(song), vocabulary)
-    assert [replace(origin, harmony=None, grid={}) for origin in form] == [
+    assert [replace(origin, harmony=None, grid={}, ambitus={}) for origin in form] == [
         Origin(None, {drums: None, melody: None}),
         Origin(None, {drums: Return(0), melody: None}),  # of 8 notes 2 are in both: too few
         Origin(Return(0), {drums: Return(0), melody: Return(0)}),
@@ -95,7 +95,8 @@ def test_the_form_of_a_song_is_where_each_instrument_was_before():
         FREE,
     ]
     grid = {melody: frozenset({1, 13, 25, 37, 41}), drums: frozenset({1, 25}), bass: frozenset({1, 13, 25, 37})}
-    assert all(origin.grid == grid for origin in form)
+    ambitus = {melody: range(60, 72), bass: range(70, 74)}  # drums have no keys
+    assert all((origin.grid, origin.ambitus) == (grid, ambitus) for origin in form)
 
 
 def test_the_harmony_of_a_bar_is_where_its_chords_were_before():

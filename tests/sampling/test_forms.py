@@ -16,11 +16,12 @@ MELODY, DRUMS = (VOCABULARY.id("Instrument", name) for name in ("melody", "drums
 
 def test_what_is_kept_is_what_was_there(tmp_path: Path):
     grid = {MELODY: frozenset({1, 13, 48}), DRUMS: frozenset({25})}
+    ambitus = {MELODY: range(60, 61)}
     forms = [
         [
-            Origin(grid=grid),
-            Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}, grid=grid),
-            Origin(None, {DRUMS: Return(1, 0.31)}, Return(0, 0.95), grid),
+            Origin(grid=grid, ambitus=ambitus),
+            Origin(Return(0, 0.5), {MELODY: None, DRUMS: Return(0)}, grid=grid, ambitus=ambitus),
+            Origin(None, {DRUMS: Return(1, 0.31)}, Return(0, 0.95), grid, ambitus),
         ],
         [Origin(None, {MELODY: None})],
     ]
@@ -41,6 +42,8 @@ def test_forms_point_back_to_what_plays():
             assert set(origin.own) <= set(origin.grid)
         assert any(MELODY in origin.own for origin in form)
         assert all(places and places <= set(range(1, 49)) for places in form[0].grid.values())
+        assert set(form[0].ambitus) == set(form[0].grid) - {DRUMS}
+        assert all(keys and 0 <= keys[0] <= keys[-1] <= 127 for keys in form[0].ambitus.values())
 
 
 @pytest.mark.parametrize("bars", [None, 1, 64, 100, 128, 300])

@@ -16,7 +16,7 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, origins
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, OFFBEAT, RESTING, STALE, Returning
+from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, OFFBEAT, OUTSIDE, RESTING, STALE, Returning
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.test_form import BEAT, song_of
 from tests.sampling.wellformed import NEXT, Deaf, fault
@@ -350,6 +350,23 @@ def test_notes_lose_where_their_instrument_begins_none():
     logits = heard(player, cache, places[12], 0, 13)
     awaited = AWAITED * 3.0
     assert logits[[melody, bass, piano]].tolist() == pytest.approx([awaited - OFFBEAT * 3.0, awaited, awaited])
+
+
+def test_keys_lose_that_their_instrument_does_not_have():
+    """That there is a note at all stays as likely; of an instrument of which nothing is known nothing is asked."""
+    vocabulary = build("museformer").vocabulary
+    id, pitches = vocabulary.id, vocabulary.range("Pitch")
+    bass, piano = (id("Instrument", name) for name in ("bass", "piano"))
+    origin = Origin(None, {bass: None, piano: None}, ambitus={bass: range(28, 46)})
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[origin]], 3.0)
+    cache = player.cache(1)
+    heard(player, cache, id("Position", 0), 0, 1)
+    logits = heard(player, cache, bass, 0, 1)
+    assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(logits * 0, vocabulary), abs=1e-5)
+    lost = (logits[id("Drum", 36)] - logits[pitches.start : pitches.stop]).tolist()
+    assert lost == pytest.approx([0.0 if 28 <= key < 46 else OUTSIDE * 3.0 for key in range(128)])
+    logits = heard(player, cache, piano, 0, 1)
+    assert logits[pitches.start : pitches.stop].unique().numel() == 1
 
 
 def odds_of_a_note(logits: torch.Tensor, vocabulary: Vocabulary) -> float:
