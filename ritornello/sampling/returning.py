@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,53 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ritornello.representations.vocabulary import EOS, Vocabulary
-from ritornello.sampling.form import FREE, Origin, Return
-
-HEAD = ("BOS", "Bar", "Metre", "Tempo")
-NOTE = ("Position", "Chord", "Instrument", "Pitch", "Duration", "Velocity")
-STAGES = {name: i for i, name in enumerate(HEAD + NOTE)}  # the order in which a bar has them (see `grammar`)
-STAGES["Drum"] = STAGES["Pitch"]
+from ritornello.sampling.form import FREE, Origin
+from ritornello.sampling.page import QUARTER, STAGES, VARIED, Bar, Page, Pages, Place, labelled
 
 RECENT = 8  # bars from which new music is to differ
 STALE = 1.7  # how many times as much it loses by being as in all of them as music gains by coming again
 COPIED = 3.0  # and, of all music, by going on as an earlier bar does of which it is more of a copy so far than asked
 FOREIGN = 2.0  # and for pitch classes that are not in the harmony
-QUARTER, NEAR = 12, 0.25  # positions that have one harmony; what a mean quarter of the bar counts beside it
 OFFBEAT = 1.0  # and for places of the bar where an instrument does not begin notes
 OUTSIDE = 2.0  # and for keys below its lowest or above its highest
+SELDOM = 0.005  # the least share of its notes that come again, or do not
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
-APART = 3.0  # and for the music of an instrument that comes again by itself: others may pull it elsewhere
-
-Place = tuple[int, int, int, int]
-"""Where a token stands in its bar: position, instrument, note from the highest down, stage. They rise through a bar."""
-
-
-@dataclass
-class _Page:
-    """What a bar is to have again, in order: places, tokens, how much each is to be as it was; and who is free."""
-
-    places: list[Place] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    alike: list[float] = field(default_factory=list)
-    end: float = 0.0
-    """How much the bar is to end where this ends."""
-    free: list[int] = field(default_factory=list)
-    """Instrument tokens whose music does not come again."""
-    asked: dict[int, float] = field(default_factory=dict)
-    """How much instruments are to be as in any earlier bar: 0 where their music is to be new."""
-    foreign: Float[Tensor, "quarters pitches"] | None = None
-    """How little each Pitch token is in its harmony, 0 to 1."""
-    resting: list[int] = field(default_factory=list)
-    """Instrument tokens that are not to play."""
-    awaited: set[int] = field(default_factory=set)
-    """Those that are, but have nothing to come again."""
-    grid: Mapping[int, frozenset[int]] = field(default_factory=dict)
-    """Where instruments begin notes."""
-    ambitus: Mapping[int, range] = field(default_factory=dict)
-    """The keys of instruments."""
-    closed: Float[Tensor, " positions"] | None = None
-    """1 for Position tokens at which none of those that are to play does, else 0."""
 
 
 @dataclass
@@ -78,18 +44,25 @@ class _Row:
     form: Sequence[Origin]
     guests: Collection[int]
     """Instrument tokens that play although the form has no place for them."""
-    bars: list[tuple[list[Place], list[int]]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
     place: Place = (0, -1, -1, 0)
     played: dict[int, _Part] = field(default_factory=dict)
     """Of Instrument tokens of this bar so far."""
     heard: dict[tuple[int, int], dict[int, list[int]]] = field(default_factory=dict)
     """What each instrument has played at a position: the notes, and in which bars."""
-    page: _Page = field(default_factory=_Page)
+    page: Page = field(default_factory=Page)
+    passed: Place = (0, -1, -1, 0)
+    """The last note that it has played another for, wherever that stands: it does not come any more."""
+
+    @property
+    def behind(self) -> int:
+        """The index of what comes next in the page."""
+        return bisect_right(self.page.places, max(self.place, self.passed))
 
     def copy(self) -> _Row:
         bars = [(places.copy(), ids.copy()) for places, ids in self.bars]
         heard = {place: {id: bars.copy() for id, bars in notes.items()} for place, notes in self.heard.items()}
-        return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page)
+        return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page, self.passed)
 
 
 @dataclass
@@ -120,7 +93,8 @@ class Returning:
     the more, the less they are in it in that quarter. All this leaves it to the model how many notes a new chord has.
     Instruments lose in bars in which they rest, and gain where they have new music until they begin; and notes lose at
     places of the bar and at keys where their instrument has none in the song whose form it is. The grammar and what the
-    model is sure of decide all the same: bars come again with changes.
+    model is sure of decide all the same: bars come again with changes. How many, where an instrument is to be as it was
+    but in part, is seen to note by note: the next is the same as often as those left still have to be.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -147,10 +121,9 @@ class Returning:
         is_note[self.notes] = 1.0
         self.kinds = torch.stack([1.0 - is_note, is_note], 1)
         self.pitches = slice(families["Pitch"].start, families["Pitch"].stop)
-        self.keys = torch.tensor([int(key) for _, key in _labelled(vocabulary, "Pitch")])
-        self.classes = {id: int(key) % 12 for id, key in _labelled(vocabulary, "Pitch")}
-        self.lengths = {id: int(steps) for id, steps in _labelled(vocabulary, "Duration")}
-        self.positions, self.instruments = families["Position"], families.get("Instrument", range(0))
+        self.keys = torch.tensor([int(key) for _, key in labelled(vocabulary, "Pitch")])
+        self.pages = Pages(vocabulary)
+        self.positions, self.instruments = self.pages.positions, self.pages.instruments
         self.bar = vocabulary.id("Bar")
 
     def cache(self, rows: int) -> _Cache:
@@ -182,79 +155,22 @@ class Returning:
             row.played.setdefault(id, _Part())
         elif stage == STAGES["Pitch"]:
             note = self.note[id]
+            if (due := self._due(row)) and due[0] != id:
+                row.passed = (*row.page.places[row.behind][:3], STAGES["Velocity"])
             self._hear(row, id, bar, position)
         row.place = (position, instrument, note, stage)
         if len(row.bars) <= bar:
-            row.played = {}
+            row.played, row.passed = {}, (0, -1, -1, 0)
             row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
-            row.page = self._page(row.bars, row.form[bar] if bar < len(row.form) else FREE, row.guests)
+            row.page = self.pages.of(row.bars, row.form[bar] if bar < len(row.form) else FREE, row.guests)
         places, ids = row.bars[bar]
         places.append(row.place)
         ids.append(id)
 
-    def _page(self, bars: Sequence[tuple[list[Place], list[int]]], origin: Origin, guests: Collection[int]) -> _Page:
-        """What a bar is to have again: of each instrument what it played in its own bar of origin."""
-        parts = {instrument: origin.of(instrument) for instrument in self.instruments}
-        parts |= {one: Return(part.bar, APART * part.alike) for one, part in origin.own.items() if part}
-        again = [part for part in (origin.whole, *parts.values()) if part]
-        found: dict[Place, tuple[int, float]] = {}
-        for bar in sorted({part.bar for part in again}):
-            for place, id in zip(*bars[bar], strict=True):
-                part = parts.get(place[1], origin.whole)
-                if part and part.bar == bar and not (parts and place[3] == STAGES["Position"]):
-                    found[place] = (id, part.alike)
-        for place, (_, alike) in list(found.items()):  # those positions at which somebody plays again
-            if parts and place[3] == STAGES["Instrument"]:
-                position = (place[0], -1, -1, STAGES["Position"])
-                known = found.get(position, (0, 0.0))[1]
-                found[position] = (self.positions[place[0] - 1], max(alike, known))
-        rows = [(place, *found[place]) for place in sorted(found)]
-        places, ids, alike = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
-        end = max((part.alike for part in again), default=0.0)
-        asked = {one: part.alike if part else 0.0 for one, part in origin.own.items()}
-        resting = [one for one in self.instruments if origin.own and one not in origin.own and one not in guests]
-        free = [one for one, part in parts.items() if part is None and one not in resting]
-        return _Page(
-            places,
-            ids,
-            alike,
-            end,
-            free,
-            asked,
-            self._foreign(bars, origin.harmony),
-            resting,
-            set(origin.own) - {place[1] for place in places},
-            origin.grid,
-            origin.ambitus,
-            self._closed({one: where for one, where in origin.grid.items() if one not in resting}),
-        )
-
-    def _closed(self, grid: Mapping[int, frozenset[int]]) -> Float[Tensor, " positions"] | None:
-        """1 where none of these instruments begins notes, else 0; None, if nothing is known of any."""
-        open_ = frozenset().union(*grid.values())
-        return torch.tensor([float(place + 1 not in open_) for place in range(len(self.positions))]) if grid else None
-
-    def _foreign(
-        self, bars: Sequence[tuple[list[Place], list[int]]], harmony: Return | None
-    ) -> Float[Tensor, "quarters pitches"] | None:
-        """How little each key is in the bar that a harmony comes from, by the notes of its pitch class that sound."""
-        heard = torch.zeros(-(-len(self.positions) // QUARTER), 12)
-        places, ids = bars[harmony.bar] if harmony else ([], [])
-        for (position, *_), id, after in zip(places, ids, ids[1:], strict=False):
-            if id in self.classes:
-                first, last = position - 1, position - 2 + self.lengths.get(after, 1)
-                heard[first // QUARTER : last // QUARTER + 1, self.classes[id]] += 1
-        if not heard.any():
-            return None
-        heard += NEAR * heard[heard.any(1)].mean(0)
-        share = heard / heard.amax(1, keepdim=True)
-        return 1 - share.sqrt()[:, list(self.classes.values())]
-
     def _pushed(self, logits: Tensor, cache: _Cache) -> Float[Tensor, "rows vocabulary"]:
         push, loss = torch.zeros_like(logits), torch.zeros_like(logits)
         for i, row in enumerate(cache.rows):
-            page = row.page
-            behind = bisect_right(page.places, row.place)
+            page, behind = row.page, row.behind
             if behind < len(page.ids):
                 alike, ids = page.alike[behind], [page.ids[behind]]
             else:
@@ -268,7 +184,7 @@ class Returning:
             push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
             if page.foreign is not None:
                 foreign = page.foreign[max(row.place[0] - 1, 0) // QUARTER].to(push.device)
-                new = 1.0 if row.place[1] in page.free else 1.0 - page.asked.get(row.place[1], 1.0)
+                new = 1.0 if row.place[1] in page.free else 1.0 - page.asked(row.place[1], 1.0)
                 loss[i, self.pitches] += FOREIGN * self.nats * new * foreign
             if keys := page.ambitus.get(row.place[1]):
                 outside = (self.keys < keys.start) | (self.keys >= keys.stop)
@@ -276,7 +192,37 @@ class Returning:
             for id, lost in self._stale(row):
                 loss[i, id] += lost * self.nats
         pushed = logits + push
-        return self._as_full(logits, pushed, pushed - loss, cache)
+        pushed = self._as_full(logits, pushed, pushed - loss, cache)
+        for i, row in enumerate(cache.rows):
+            if due := self._due(row):
+                pushed[i] = self._varied(logits[i], pushed[i], *due)
+        return pushed
+
+    def _varied(
+        self, logits: Float[Tensor, " vocabulary"], pushed: Float[Tensor, " vocabulary"], id: int, share: float
+    ) -> Float[Tensor, " vocabulary"]:
+        """The same note as often as it still has to be; else, as the model would without it, another one or none."""
+        both = torch.stack([logits, pushed])
+        both[:, id] = -torch.inf
+        wanted, odds = self._odds_of_a_note(both)
+        rest = both[1]
+        rest[self.notes] += wanted - odds
+        rest += math.log(1 - share) - rest.logsumexp(0)
+        rest[id] = math.log(share)
+        return rest
+
+    def _due(self, row: _Row) -> tuple[int, float] | None:
+        """The note that comes next where the music that is playing is from, if it is to change, and what share of those
+        left is still to come again."""
+        if (behind := row.behind) == len(row.page.places) or not self.nats:
+            return None
+        place, playing = row.page.places[behind], row.place[1]
+        part = row.page.own.get(playing)
+        if part is None or part.alike > VARIED or place[:2] != row.place[:2] or place[3] != STAGES["Pitch"]:
+            return None
+        notes, same = row.page.notes[playing], 2 * part.alike / (1 + part.alike)
+        share = (same * len(notes) - row.played[playing].shared[part.bar]) / (len(notes) - bisect_left(notes, place))
+        return row.page.ids[behind], min(max(share, SELDOM), 1 - SELDOM)
 
     def _moved(
         self, logits: Float[Tensor, " vocabulary"], closed: Float[Tensor, " positions"]
@@ -311,9 +257,9 @@ class Returning:
     def _stale(self, row: _Row) -> Iterator[tuple[int, float]]:
         """What an instrument has played in this place before, and what each note is to lose."""
         here, playing, *_ = row.place
-        if playing not in row.page.asked:
+        if playing not in row.page.own:
             return
-        now, part, asked = len(row.bars) - 1, row.played[playing], row.page.asked[playing]
+        now, part, asked = len(row.bars) - 1, row.played[playing], row.page.asked(playing)
         for id, bars in row.heard.get((here, playing), {}).items():
             if bars[-1] == now:  # it stands in the chord already
                 continue
@@ -321,7 +267,7 @@ class Returning:
             copied = max(part.shared[bar] for bar in bars) / (part.notes + 1)
             yield id, STALE * lately + COPIED * max(copied - asked, 0.0) / max(1.0 - asked, 0.01)
 
-    def _before(self, row: _Row, page: _Page, behind: int) -> Iterator[int]:
+    def _before(self, row: _Row, page: Page, behind: int) -> Iterator[int]:
         """What the other instruments may play before the next token that comes again."""
         if not page.free:
             return
@@ -332,8 +278,3 @@ class Returning:
         yield from (instrument for instrument in page.free if playing < instrument < last)
         if playing in page.free:
             yield from self.notes
-
-
-def _labelled(vocabulary: Vocabulary, family: str) -> Iterator[tuple[int, Any]]:
-    """The ids of a family and what they stand for."""
-    return zip(vocabulary.range(family), vocabulary.labels(family), strict=True)

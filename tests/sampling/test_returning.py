@@ -16,7 +16,8 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, origins
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.returning import APART, AWAITED, COPIED, FOREIGN, OFFBEAT, OUTSIDE, RESTING, STALE, Returning
+from ritornello.sampling.page import APART
+from ritornello.sampling.returning import AWAITED, COPIED, FOREIGN, OFFBEAT, OUTSIDE, RESTING, SELDOM, STALE, Returning
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.test_form import BEAT, song_of
 from tests.sampling.wellformed import NEXT, Deaf, fault
@@ -48,8 +49,11 @@ def test_who_is_most_faithful_copies(name: str):
 
 
 def test_who_is_not_faithful_writes_as_ever():
-    free, formless = written("museformer", 0.0), written("museformer", 1000.0, origins_=[FREE] * len(FORM))
-    assert [song.ids.tolist() for song in free] == [song.ids.tolist() for song in formless]
+    parts = Origin(None, dict.fromkeys(build("museformer").vocabulary.range("Instrument"), Return(0, 0.5)))
+    formless = written("museformer", 1000.0, origins_=[FREE] * len(FORM))
+    for form in (FORM, [FREE, *[parts] * (len(FORM) - 1)]):
+        free = written("museformer", 0.0, origins_=form)
+        assert [song.ids.tolist() for song in free] == [song.ids.tolist() for song in formless]
 
 
 def test_the_more_faithful_the_more_alike():
@@ -104,7 +108,8 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     id, range_ = vocabulary.id, vocabulary.range
     melody, drums, bass, piano = (id("Instrument", name) for name in ("melody", "drums", "bass", "piano"))
     song = song_of([{"drums": BEAT, "bass": [(0, 40)], "melody": [(6, 60)]}, {}])
-    origin = Origin(None, {drums: Return(0, 0.5), bass: Return(0, 1.0), melody: None, piano: None})
+    origin = Origin(None, {drums: Return(0, 0.995), bass: Return(0, 1.0), melody: None, piano: None})
+    grid = {drums: {1, 25}, bass: {1}}  # where what comes again begins
     player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, origin]], 6.0)
     cache = player.cache(1)
     for token, place in zip(song.ids[song.bars == 0], song.positions[song.bars == 0], strict=True):
@@ -118,27 +123,27 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     def family(token: int) -> str:
         return vocabulary.name(token).partition("_")[0]
 
-    half, whole = 0.5 * APART * 6.0, APART * 6.0
+    most, whole = 0.995 * APART * 6.0, APART * 6.0
     told = [  # token, position, what gains by how much
         (range_("Tempo")[4], 0, {first}, whole),  # bass and drums come again at the first place
-        (first, 1, {i for i in free if i < drums} | {drums}, half),
-        (drums, 1, {id("Drum", 36)}, half),
-        (id("Drum", 36), 1, {duration}, half),
-        (duration, 1, {velocity}, half),
+        (first, 1, {i for i in free if i < drums} | {drums}, most),
+        (drums, 1, {id("Drum", 36)}, most),
+        (id("Drum", 36), 1, {duration}, whole),
+        (duration, 1, {velocity}, whole),
         (velocity, 1, {i for i in free if drums < i < bass} | {bass}, whole),
         (bass, 1, {id("Pitch", 40)}, whole),
         (id("Pitch", 40), 1, {duration}, whole),
         (duration, 1, {velocity}, whole),
-        (velocity, 1, {p for p in positions if first < p <= second} | {i for i in free if i > bass}, half),
-        (between, 11, free, half),
-        (piano, 11, notes, half),
-        (id("Pitch", 60), 11, set(), half),
-        (duration, 11, set(), half),
-        (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, half),
-        (second, 25, {i for i in free if i < drums} | {drums}, half),
-        (drums, 25, {id("Drum", 38)}, half),
-        (id("Drum", 38), 25, {duration}, half),
-        (duration, 25, {velocity}, half),
+        (velocity, 1, {p for p in positions if first < p <= second} | {i for i in free if i > bass}, most),
+        (between, 11, free, most),
+        (piano, 11, notes, most),
+        (id("Pitch", 60), 11, set(), most),
+        (duration, 11, set(), most),
+        (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, most),
+        (second, 25, {i for i in free if i < drums} | {drums}, most),
+        (drums, 25, {id("Drum", 38)}, most),
+        (id("Drum", 38), 25, {duration}, whole),
+        (duration, 25, {velocity}, whole),
         (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, whole),
     ]
     awaited, playing = {melody, piano}, 0
@@ -153,6 +158,7 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         expected = Counter(dict.fromkeys(gains, nats))
         if "Instrument" in NEXT[family(token)]:
             expected.update(dict.fromkeys(resting, -RESTING * 6.0) | dict.fromkeys(awaited, AWAITED * 6.0))
+            expected.update(dict.fromkeys([one for one in grid if position not in grid[one]], -OFFBEAT * 6.0))
         possible = {i: gain for i, gain in pushed.items() if family(i) in NEXT[family(token)]}
         assert possible == pytest.approx(dict(expected))
 
@@ -190,7 +196,7 @@ def test_new_music_loses_what_its_instrument_lately_played_in_the_same_place():
         assert pushed == pytest.approx({token: STALE * 3.0 * share for token, share in gains.items()}, rel=1e-5)
 
 
-@pytest.mark.parametrize("asked", [None, Return(0, 0.4), Return(0, 1.0)])
+@pytest.mark.parametrize("asked", [None, Return(0, 1.0)])
 def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied_bar(asked: Return | None):
     """By the share of its notes that are those of the bar, beyond what is asked; a copy of any earlier bar counts."""
     vocabulary = build("museformer").vocabulary
@@ -221,6 +227,19 @@ def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied
     assert losses == [pytest.approx(row, abs=1e-3) for row in expected]
 
 
+def test_what_another_note_was_played_for_comes_again_in_the_next_bar():
+    vocabulary = build("museformer").vocabulary
+    id = vocabulary.id
+    piano = id("Instrument", "piano")
+    song = song_of([{"piano": [(0, 60)]}, {"piano": [(0, 72)]}, {}])
+    form = [FREE, *[Origin(None, {piano: Return(0, 0.5)})] * 2]
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [form], 3.0)
+    cache = player.cache(1)
+    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+        logits = heard(player, cache, token, bar, place)
+    assert int(logits.argmax()) == id("Position", 0)
+
+
 def test_instruments_rest_and_play_where_they_do_in_the_form():
     """But those that are asked for, where the form never has them, and all where nothing is asked of a bar."""
     vocabulary = build("museformer").vocabulary
@@ -243,8 +262,8 @@ def test_an_instrument_that_did_not_play_where_it_comes_from_is_awaited():
     cache = player.cache(1)
     for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
         heard(player, cache, token, bar, place)
-    logits = heard(player, cache, vocabulary.id("Position", 6), 1, 7)
-    assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, 0.0]
+    logits = heard(player, cache, vocabulary.id("Position", 24), 1, 25)
+    assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, APART * 3.0]
 
 
 def test_songs_that_part_in_a_bar_remember_their_own_notes():
@@ -369,6 +388,59 @@ def test_keys_lose_that_their_instrument_does_not_have():
     assert logits[pitches.start : pitches.stop].unique().numel() == 1
 
 
+CHORDS = {"piano": [(0, 67), (0, 64), (0, 60), (24, 72)], "melody": [(12, 80)]}
+
+
+@pytest.mark.parametrize("alike", [0.3, 0.6, 0.9])
+def test_a_note_comes_again_as_often_as_those_left_still_have_to(alike: float):
+    """Else the chord has another note or none, as the model would have it. What one was played for comes no more."""
+    vocabulary = build("museformer").vocabulary
+    id, notes = vocabulary.id, [*vocabulary.range("Pitch"), *vocabulary.range("Drum")]
+    piano, length, velocity = (
+        id("Instrument", "piano"),
+        vocabulary.range("Duration")[3],
+        vocabulary.range("Velocity")[3],
+    )
+    song, origin = song_of([CHORDS, {}]), Origin(None, {piano: Return(0, alike)})
+    whole = 4 * 2 * alike / (1 + alike)  # how many of four are the same, where so many are of all that either has
+
+    def after(*keys: int, place: int = 0, nats: float = 3.0) -> torch.Tensor:
+        """What may come when the piano has played these, of two chords the first; probabilities."""
+        player = Returning(Deaf(vocabulary, seed=1), vocabulary, [[FREE, origin]], nats)
+        cache = player.cache(1)
+        for token, bar, position in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+            heard(player, cache, token, bar, position)
+        heard(player, cache, id("Position", 0), 1, 1)
+        logits = heard(player, cache, piano, 1, 1)
+        for key in keys:
+            for token in (id("Pitch", key), length, velocity):
+                cache.keep([0, 0])  # the same of a copy
+                logits = heard(player, cache, token, 1, 1)
+        if place:
+            heard(player, cache, id("Position", place), 1, place + 1)
+            logits = heard(player, cache, piano, 1, place + 1)
+        return logits.softmax(0)
+
+    def due(same: int, left: int) -> float:
+        return min(max((whole - same) / left, SELDOM), 1 - SELDOM)
+
+    for keys, key, share in (
+        ((), 67, due(0, 4)),
+        ((67,), 64, due(1, 3)),
+        ((67, 64), 60, due(2, 2)),
+        ((69,), 64, due(0, 3)),  # for 67, though it is above
+        ((69, 65), 60, due(0, 2)),
+        ((62,), 60, due(0, 2)),  # 64 is passed as well
+    ):
+        said = after(*keys)
+        assert float(said[id("Pitch", key)]) == pytest.approx(share, rel=1e-4)
+        said[id("Pitch", key)] = 0.0
+        deaf = after(*keys, nats=0.0)
+        deaf[id("Pitch", key)] = 0.0
+        assert float(said[notes].sum() / said.sum()) == pytest.approx(float(deaf[notes].sum() / deaf.sum()), rel=1e-4)
+    assert float(after(67, place=24)[id("Pitch", 72)]) == pytest.approx(due(1, 1), rel=1e-4)
+
+
 def odds_of_a_note(logits: torch.Tensor, vocabulary: Vocabulary) -> float:
     notes = [*vocabulary.range("Pitch"), *vocabulary.range("Drum")]
     others = sorted(set(range(vocabulary.size)) - set(notes))
@@ -376,5 +448,6 @@ def odds_of_a_note(logits: torch.Tensor, vocabulary: Vocabulary) -> float:
 
 
 def heard(player: Returning, cache, id: int, bar: int, position: int):
-    one = torch.tensor([id])
-    return player.advance(Token(one, torch.tensor([bar]), torch.tensor([position]), one * 0), cache)[0]
+    """Logits of the last row."""
+    one = torch.ones(len(cache.rows), dtype=torch.long)
+    return player.advance(Token(one * id, one * bar, one * position, one * 0), cache)[-1]
