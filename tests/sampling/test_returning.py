@@ -64,14 +64,14 @@ def test_the_more_faithful_the_more_alike():
         )
         return len(one & other) / len(one | other)
 
-    shares = [np.mean([alike(song) for song in written("museformer", nats, range(12))]) for nats in (0, 6, 12)]
+    shares = [np.mean([alike(song) for song in written("museformer", nats, range(5))]) for nats in (0, 6, 12)]
     assert shares[0] + 0.1 < shares[1] < shares[2] - 0.1, shares
 
 
 def test_a_song_depends_on_its_seed_alone():
     """Songs that end earlier leave the batch; the others remember their own bars."""
-    together = written("museformer", 3.0, range(6))
-    for seed in (2, 5):
+    together = written("museformer", 3.0, range(4))
+    for seed in (1, 3):
         assert together[seed].ids.tolist() == written("museformer", 3.0, range(seed, seed + 1))[0].ids.tolist()
 
 
