@@ -20,6 +20,7 @@ STAGES["Drum"] = STAGES["Pitch"]
 
 QUARTER, NEAR = 12, 0.25  # positions that have one harmony; what a mean quarter of the bar counts beside it
 APART = 3.0  # how many times as much music gains that an instrument plays again by itself: others may pull it elsewhere
+WHOLE = 2.0  # and how many times as much as that, where it does without changes
 VARIED = 0.99  # up to here music comes again with changes
 
 Place = tuple[int, int, int, int]
@@ -77,7 +78,7 @@ class Pages:
         guests:  Instrument tokens that play although the form has no place for them.
         """
         parts = {one: origin.of(one) for one in self.instruments}
-        parts |= {one: Return(part.bar, APART * part.alike) for one, part in origin.own.items() if part}
+        parts |= {one: Return(part.bar, _weight(part.alike)) for one, part in origin.own.items() if part}
         again = self._again(bars, origin, parts)
         resting = [one for one in self.instruments if origin.own and one not in origin.own and one not in guests]
         notes = {one: [p for p in again if p[1] == one and p[3] == STAGES["Pitch"]] for one in origin.own}
@@ -107,8 +108,8 @@ class Pages:
             for place, id in zip(*bars[bar], strict=True):
                 part = parts.get(place[1], origin.whole)
                 if part and part.bar == bar and not (parts and place[3] == STAGES["Position"]):
-                    whole = place[1] in origin.own and place[3] > STAGES["Pitch"]  # a note is as long and as loud
-                    found[place] = (id, APART if whole else part.alike)
+                    ends = place[1] in origin.own and place[3] > STAGES["Pitch"]  # a note is as long and as loud
+                    found[place] = (id, max(part.alike, APART) if ends else part.alike)
         for place, (_, alike) in list(found.items()):  # those positions at which somebody plays again
             if parts and place[3] == STAGES["Instrument"]:
                 position = (place[0], -1, -1, STAGES["Position"])
@@ -134,6 +135,10 @@ class Pages:
         heard += NEAR * heard[heard.any(1)].mean(0)
         share = heard / heard.amax(1, keepdim=True)
         return 1 - share.sqrt()[:, list(self.classes.values())]
+
+
+def _weight(alike: float) -> float:
+    return APART * alike * (WHOLE if alike > VARIED else 1.0)
 
 
 def labelled(vocabulary: Vocabulary, family: str) -> Iterator[tuple[int, Any]]:

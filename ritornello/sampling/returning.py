@@ -24,6 +24,7 @@ COPIED = 3.0  # and, of all music, by going on as an earlier bar does of which i
 FOREIGN = 2.0  # and for pitch classes that are not in the harmony
 OFFBEAT = 1.0  # and for places of the bar where an instrument does not begin notes
 OUTSIDE = 2.0  # and for keys below its lowest or above its highest
+LOST = 0.2  # of the changes that are asked for, those that come of themselves
 SELDOM = 0.005  # the least share of its notes that come again, or do not
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
@@ -220,7 +221,8 @@ class Returning:
         part = row.page.own.get(playing)
         if part is None or part.alike > VARIED or place[:2] != row.place[:2] or place[3] != STAGES["Pitch"]:
             return None
-        notes, same = row.page.notes[playing], 2 * part.alike / (1 + part.alike)
+        alike = part.alike + LOST * (1 - part.alike)
+        notes, same = row.page.notes[playing], 2 * alike / (1 + alike)
         share = (same * len(notes) - row.played[playing].shared[part.bar]) / (len(notes) - bisect_left(notes, place))
         return row.page.ids[behind], min(max(share, SELDOM), 1 - SELDOM)
 

@@ -16,8 +16,19 @@ from ritornello.sampling.autoregress import Token, autoregress
 from ritornello.sampling.form import FREE, Origin, Return, origins
 from ritornello.sampling.grammar import Grammar
 from ritornello.sampling.logits import seeded
-from ritornello.sampling.page import APART
-from ritornello.sampling.returning import AWAITED, COPIED, FOREIGN, OFFBEAT, OUTSIDE, RESTING, SELDOM, STALE, Returning
+from ritornello.sampling.page import APART, WHOLE
+from ritornello.sampling.returning import (
+    AWAITED,
+    COPIED,
+    FOREIGN,
+    LOST,
+    OFFBEAT,
+    OUTSIDE,
+    RESTING,
+    SELDOM,
+    STALE,
+    Returning,
+)
 from tests.sampling.test_autoregress import begin, songs
 from tests.sampling.test_form import BEAT, song_of
 from tests.sampling.wellformed import NEXT, Deaf, fault
@@ -123,13 +134,13 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
     def family(token: int) -> str:
         return vocabulary.name(token).partition("_")[0]
 
-    most, whole = 0.995 * APART * 6.0, APART * 6.0
+    most, whole = 0.995 * WHOLE * APART * 6.0, WHOLE * APART * 6.0
     told = [  # token, position, what gains by how much
         (range_("Tempo")[4], 0, {first}, whole),  # bass and drums come again at the first place
         (first, 1, {i for i in free if i < drums} | {drums}, most),
         (drums, 1, {id("Drum", 36)}, most),
-        (id("Drum", 36), 1, {duration}, whole),
-        (duration, 1, {velocity}, whole),
+        (id("Drum", 36), 1, {duration}, most),
+        (duration, 1, {velocity}, most),
         (velocity, 1, {i for i in free if drums < i < bass} | {bass}, whole),
         (bass, 1, {id("Pitch", 40)}, whole),
         (id("Pitch", 40), 1, {duration}, whole),
@@ -142,8 +153,8 @@ def test_new_music_is_as_likely_beside_music_that_comes_again():
         (velocity, 11, {p for p in positions if between < p <= second} | {i for i in free if i > piano} | notes, most),
         (second, 25, {i for i in free if i < drums} | {drums}, most),
         (drums, 25, {id("Drum", 38)}, most),
-        (id("Drum", 38), 25, {duration}, whole),
-        (duration, 25, {velocity}, whole),
+        (id("Drum", 38), 25, {duration}, most),
+        (duration, 25, {velocity}, most),
         (velocity, 25, {p for p in positions if p > second} | {i for i in free if i > drums} | {2, id("Bar")}, whole),
     ]
     awaited, playing = {melody, piano}, 0
@@ -218,13 +229,29 @@ def test_what_has_become_too_much_of_a_copy_loses_what_would_go_on_as_the_copied
             heard(player, cache, id("Pitch", key), 10, place + 1)
     alike = asked.alike if asked else 0.0
     loss = [COPIED * max(share - alike, 0.0) / max(1 - alike, 0.01) for share in (1 / 2, 2 / 3, 1 / 3)]
-    gain = APART * alike
+    gain = WHOLE * APART * alike
     expected = [
         (-gain, 0, 0, 0, 0),  # nothing is copied yet
         (0, 0, loss[0] - gain, 0, 0),  # one note of one, with the next to come: half
         (0, 0, 0, loss[1] - gain, loss[2]),  # two of the first bar, and one of the second
     ]
     assert losses == [pytest.approx(row, abs=1e-3) for row in expected]
+
+
+def test_a_note_that_comes_again_is_as_long_and_as_loud_though_others_change():
+    vocabulary = build("museformer").vocabulary
+    id = vocabulary.id
+    piano = id("Instrument", "piano")
+    song = song_of([{"piano": [(0, 60)]}, {}])
+    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [[FREE, Origin(None, {piano: Return(0, 0.5)})]], 3.0)
+    cache = player.cache(1)
+    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
+        heard(player, cache, token, bar, place)
+    length, velocity = vocabulary.range("Duration")[3], vocabulary.range("Velocity")[3]
+    for token, position in ((id("Position", 0), 0), (piano, 1)):
+        heard(player, cache, token, 1, position)
+    assert float(heard(player, cache, id("Pitch", 60), 1, 1)[length]) == APART * 3.0
+    assert float(heard(player, cache, length, 1, 1)[velocity]) == APART * 3.0
 
 
 def test_what_another_note_was_played_for_comes_again_in_the_next_bar():
@@ -263,7 +290,7 @@ def test_an_instrument_that_did_not_play_where_it_comes_from_is_awaited():
     for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
         heard(player, cache, token, bar, place)
     logits = heard(player, cache, vocabulary.id("Position", 24), 1, 25)
-    assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, APART * 3.0]
+    assert logits[[melody, piano]].tolist() == [AWAITED * 3.0, WHOLE * APART * 3.0]
 
 
 def test_songs_that_part_in_a_bar_remember_their_own_notes():
@@ -346,7 +373,9 @@ def test_keys_lose_the_more_the_less_they_are_in_the_harmony_of_the_quarter(
         logits, free = after(playing, origin), after(playing, replace(origin, harmony=None))
         assert odds_of_a_note(logits, vocabulary) == pytest.approx(odds_of_a_note(free, vocabulary), abs=1e-5)
         lost = (logits[id("Drum", 36)] - logits[pitches.start : pitches.stop]).tolist()
-        assert lost == pytest.approx([FOREIGN * 3.0 * new * (1 - shares[key % 12] ** 0.5) for key in range(128)])
+        assert lost == pytest.approx(
+            [FOREIGN * 3.0 * new * (1 - shares[key % 12] ** 0.5) for key in range(128)], abs=1e-5
+        )
 
 
 def test_notes_lose_where_their_instrument_begins_none():
@@ -402,7 +431,8 @@ def test_a_note_comes_again_as_often_as_those_left_still_have_to(alike: float):
         vocabulary.range("Velocity")[3],
     )
     song, origin = song_of([CHORDS, {}]), Origin(None, {piano: Return(0, alike)})
-    whole = 4 * 2 * alike / (1 + alike)  # how many of four are the same, where so many are of all that either has
+    asked = alike + LOST * (1 - alike)
+    whole = 4 * 2 * asked / (1 + asked)  # how many of four are the same, where so many are of all that either has
 
     def after(*keys: int, place: int = 0, nats: float = 3.0) -> torch.Tensor:
         """What may come when the piano has played these, of two chords the first; probabilities."""
