@@ -279,9 +279,11 @@ def test_nothing_is_further_off_than_rounding(score: Score):
             assert near
             duration = min(note.duration * 12 / score.ticks_per_quarter, 1536)
             assert any(n.duration >= 0.9 * duration - 0.5 and n.velocity >= note.velocity - 2 for n in near)
-    true = tempo_by_bar(score, bars(score))
-    said = tempo_by_bar(decoded, bars(decoded))
-    if len(true) == len(said) == 1 and 15 <= true[0] <= 480:
+    grid, kept_grid = bars(score), bars(decoded)
+    true, said = tempo_by_bar(score, grid), tempo_by_bar(decoded, kept_grid)
+    # A bar that is cut, or no whole number of ticks, is another stretch of a tempo that changes in it
+    same = kept_grid.starts[1] * score.ticks_per_quarter == grid.starts[1] * decoded.ticks_per_quarter
+    if len(true) == len(said) == 1 and same and 15 <= true[0] <= 480:
         assert abs(said[0] / true[0] - 1) < 0.005
 
 
