@@ -55,8 +55,7 @@ def bars(score: Score) -> Bars:
 
 def first_bars(score: Score, count: int | None) -> Score:
     """What begins in the first `count` bars; the score itself where `count` is None or it has no more."""
-    grid = bars(score)
-    if count is None or len(grid) <= count:
+    if count is None or len(grid := bars(score)) <= count:
         return score
     return score.clip(0, int(grid.starts[count]), clip_end=False, inplace=False)
 
