@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ritornello.data.corpora import open_corpus
-from ritornello.music.bars import bars
+from ritornello.music.bars import first_bars
 from ritornello.music.score import Score, parse, read
 from ritornello.pictures import Take, draw_takes
 from ritornello.run import RunConfig
@@ -77,7 +77,7 @@ def people() -> Iterator[Take]:
     for name, wanted in (("jsb_chorales", "test_"), ("bach_cello_suites", "bwv1007_3_courante")):
         for entry in open_corpus(name):
             if wanted in entry.name.lower() and entry.data is not None:
-                yield first_bars(name.replace("_", "\n"), parse(entry.data, entry.name))
+                yield take(name.replace("_", "\n"), parse(entry.data, entry.name))
                 break
 
 
@@ -87,13 +87,12 @@ def own(family: str) -> Take:
         piece = Path(folder, "piece.mid")
         flags = ("--bars", "8") if family in ("melody_transformer", "chorale_transformer") else ()
         ritornello("generate", "--run", family, "--seed", "1", "-o", piece, *MORE.get(family, ()), *flags)
-        return first_bars(family.replace("_", "\n"), read(piece))
+        return take(family.replace("_", "\n"), read(piece))
 
 
-def first_bars(name: str, score: Score) -> Take:
+def take(name: str, score: Score) -> Take:
     """Eight bars, in one colour."""
-    ends = bars(score).starts
-    return Take(name, score.clip(0, int(ends[min(8, len(ends) - 1)])), {}, {})
+    return Take(name, first_bars(score, 8), {}, {})
 
 
 if __name__ == "__main__":
