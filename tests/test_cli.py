@@ -257,6 +257,7 @@ def test_from_ones_own_files_to_a_measured_run(tmp_path: Path, capsys: pytest.Ca
     assert set(told["likelihood"]) == {"small", "4-gram", "4-gram with copying"}
     assert told["songs"]["small"] == 2
     assert told["songs"]["human"] >= 1
+    assert [told["texture"]["bars"][whose]["highest"] for whose in ("small", "human")] == [2, 2]
 
 
 def test_any_files_are_measured_beside_human_songs(run: str, capsys: pytest.CaptureFixture[str]):
@@ -279,6 +280,9 @@ def test_any_files_are_measured_beside_human_songs(run: str, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert "**Originality: what is found in 3 songs (songs of human)**" in text
     assert "| no repetition |" in text
+    assert main(["evaluate", *flags, "--bars", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [told["texture"]["bars"][whose]["highest"] for whose in ("files", "human")] == [3, 3]
 
 
 def test_chorales_of_ones_own_stand_beside_held_out_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
