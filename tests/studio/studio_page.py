@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -26,12 +27,17 @@ def compose(page: Page, bars: int, seed: int = 7) -> None:
     expect(page.locator("#status")).to_contain_text("written in")
 
 
-def until(page: Page, truth: str) -> None:
-    """Wait for an expression to be true. (Playwright's own way needs eval, which the page forbids.)"""
+def until(page: Page, truth: str, act: Callable[[], None] = lambda: None) -> None:
+    """Wait for an expression to be true, and do something again and again until it is.
+
+    (Playwright's own way needs eval, which the page forbids.)
+    """
     deadline = time.monotonic() + 30
+    act()
     while not page.evaluate(truth):
         assert time.monotonic() < deadline, f"not within 30 seconds: {truth}"
         time.sleep(0.02)
+        act()
 
 
 def drop(page: Page, path: Path) -> None:

@@ -72,7 +72,7 @@ def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
     page.fill("#wish-bars", "100")
     page.click("#compose")
     until(page, f"studio.store.take.bars >= 2 && {SHEET}.parts.some((part) => !part.drums)")
-    page.mouse.dblclick(*free(page))
+    until(page, "!document.querySelector('#sound-error').hidden", lambda: page.mouse.dblclick(*free(page)))  # rows move
     expect(page.locator("#sound-error")).to_contain_text("still being written")
     page.click("#stop")
     expect(page.locator("#status")).to_have_text("stopped")
