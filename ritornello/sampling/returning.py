@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ FOREIGN = 2.0  # and for pitch classes that are not in the harmony
 OFFBEAT = 1.0  # and for places of the bar where an instrument does not begin notes
 OUTSIDE = 2.0  # and for keys below its lowest or above its highest
 LOST = 0.2  # of the changes that are asked for, those that come of themselves
+LENGTHS = 0.5  # and, of the others, those of how long a note is
+CORE = 3.0  # the power of how often a note has come, or has been as long, with which it rather is so again
 SELDOM = 0.005  # the least share of its notes that come again, or do not
 RESTING = 2.0  # and for instruments that do not play in a bar
 AWAITED = 2.0  # and, as a gain, for those with new music that have not begun to
@@ -51,7 +53,11 @@ class _Row:
     """Of Instrument tokens of this bar so far."""
     heard: dict[tuple[int, int], dict[int, list[int]]] = field(default_factory=dict)
     """What each instrument has played at a position: the notes, and in which bars."""
+    lengths: dict[tuple[int, int, int], Counter[int]] = field(default_factory=dict)
+    """How long (Duration tokens) a note of an instrument has been at a position."""
     page: Page = field(default_factory=Page)
+    core: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """Of the page's notes of instruments that are to change, how much rather each comes again, and is as long."""
     passed: Place = (0, -1, -1, 0)
     """The last note that it has played another for, wherever that stands: it does not come any more."""
 
@@ -63,7 +69,7 @@ class _Row:
     def copy(self) -> _Row:
         bars = [(places.copy(), ids.copy()) for places, ids in self.bars]
         heard = {place: {id: bars.copy() for id, bars in notes.items()} for place, notes in self.heard.items()}
-        return _Row(self.form, self.guests, bars, self.place, deepcopy(self.played), heard, self.page, self.passed)
+        return replace(self, bars=bars, heard=heard, played=deepcopy(self.played), lengths=deepcopy(self.lengths))
 
 
 @dataclass
@@ -95,7 +101,9 @@ class Returning:
     Instruments lose in bars in which they rest, and gain where they have new music until they begin; and notes lose at
     places of the bar and at keys where their instrument has none in the song whose form it is. The grammar and what the
     model is sure of decide all the same: bars come again with changes. How many, where an instrument is to be as it was
-    but in part, is seen to note by note: the next is the same as often as those left still have to be.
+    but in part, is seen to note by note: the next is the same as often as those left still have to be, and rather so,
+    the more bars have had it. Half of the changes are of how long notes are; and about as many notes are new as are
+    lost.
 
     vocabulary:  one with positions.
     forms:       of every song where each bar comes from; bars beyond are free.
@@ -156,14 +164,18 @@ class Returning:
             row.played.setdefault(id, _Part())
         elif stage == STAGES["Pitch"]:
             note = self.note[id]
-            if (due := self._due(row)) and due[0] != id:
-                row.passed = (*row.page.places[row.behind][:3], STAGES["Velocity"])
+            due = self._due(row)
             self._hear(row, id, bar, position)
+            if due and due[0] != id:
+                self._pass(row)
+        elif stage == STAGES["Duration"]:
+            row.lengths.setdefault(row.place[:3], Counter())[id] += 1
         row.place = (position, instrument, note, stage)
         if len(row.bars) <= bar:
             row.played, row.passed = {}, (0, -1, -1, 0)
             row.bars += [([], []) for _ in range(len(row.bars), bar + 1)]
             row.page = self.pages.of(row.bars, row.form[bar] if bar < len(row.form) else FREE, row.guests)
+            row.core = self._core(row)
         places, ids = row.bars[bar]
         places.append(row.place)
         ids.append(id)
@@ -213,18 +225,41 @@ class Returning:
         return rest
 
     def _due(self, row: _Row) -> tuple[int, float] | None:
-        """The note that comes next where the music that is playing is from, if it is to change, and what share of those
-        left is still to come again."""
+        """The note that comes next where the music that is playing is from, if it is to change, or how long that one
+        is; and how likely it is to come again: of a note, the share of those left that still have to."""
         if (behind := row.behind) == len(row.page.places) or not self.nats:
             return None
         place, playing = row.page.places[behind], row.place[1]
         part = row.page.own.get(playing)
-        if part is None or part.alike > VARIED or place[:2] != row.place[:2] or place[3] != STAGES["Pitch"]:
+        if part is None or part.alike > VARIED or place[:2] != row.place[:2]:
             return None
-        alike = part.alike + LOST * (1 - part.alike)
-        notes, same = row.page.notes[playing], 2 * alike / (1 + alike)
-        share = (same * len(notes) - row.played[playing].shared[part.bar]) / (len(notes) - bisect_left(notes, place))
+        notes, (same, kept) = row.page.notes[playing], _kept(part.alike)
+        left = row.core[playing][bisect_left(notes, (*place[:3], STAGES["Pitch"])) :]
+        if place[3] == STAGES["Pitch"]:
+            share = chance([rather for rather, _ in left], kept * len(notes) - row.played[playing].shared[part.bar])
+        elif place[3] == STAGES["Duration"]:
+            share = chance([rather for _, rather in left], same / kept * len(left))
+        else:
+            return None
         return row.page.ids[behind], min(max(share, SELDOM), 1 - SELDOM)
+
+    def _core(self, row: _Row) -> dict[int, list[tuple[float, float]]]:
+        """The weights of the notes of a new page: as often as bars have had them, and of those, as long."""
+        page, core = row.page, {}
+        for one, part in page.own.items():
+            if part and part.alike <= VARIED:
+                core[one] = []
+                for place in page.notes[one]:
+                    i, known = bisect_left(page.places, place), row.lengths[place[:3]]
+                    heard, as_long = known.total(), known[page.ids[i + 1]]
+                    core[one].append((heard**CORE, (as_long / heard) ** CORE))
+        return core
+
+    def _pass(self, row: _Row) -> None:
+        """Another note than was due: in its stead, unless it makes up for one that has not come."""
+        place, playing = row.page.places[row.behind], row.place[1]
+        if row.played[playing].notes > bisect_left(row.page.notes[playing], place):
+            row.passed = (*place[:3], STAGES["Velocity"])
 
     def _moved(
         self, logits: Float[Tensor, " vocabulary"], closed: Float[Tensor, " positions"]
@@ -270,13 +305,38 @@ class Returning:
             yield id, STALE * lately + COPIED * max(copied - asked, 0.0) / max(1.0 - asked, 0.01)
 
     def _before(self, row: _Row, page: Page, behind: int) -> Iterator[int]:
-        """What the other instruments may play before the next token that comes again."""
-        if not page.free:
+        """What the other instruments may play before the next token that comes again, and those that are to change."""
+        free = {*page.free, *self._open(row, page)}
+        if not free:
             return
         here, playing, *_ = row.place
         there, next_, *_ = page.places[behind] if behind < len(page.places) else (len(self.positions) + 1, -1)
         yield from self.positions[here : max(here, there - 1)]
         last = next_ if there == here else self.instruments.stop
-        yield from (instrument for instrument in page.free if playing < instrument < last)
-        if playing in page.free:
+        yield from (instrument for instrument in free if playing < instrument < last)
+        if playing in free:
             yield from self.notes
+
+    def _open(self, row: _Row, page: Page) -> Iterator[int]:
+        """Instruments that are to change and may have a note more: as many are new by now as are to be lost."""
+        for one in row.core:
+            had, has = bisect_right(page.notes[one], row.place), row.played[one].notes if one in row.played else 0
+            if has + 1 <= had * (2 - _kept(page.asked(one))[1]):
+                yield one
+
+
+def _kept(alike: float) -> tuple[float, float]:
+    """Shares of an instrument's notes that are to be the same, and to be as high though not all as long."""
+    alike += LOST * (1 - alike)
+    same = 2 * alike / (1 + alike)
+    return same, same + LENGTHS * (1 - same)
+
+
+def chance(weights: Sequence[float], count: float) -> float:
+    """How likely the first of some things is taken, if `count` of them are: in proportion to weights, at most 1."""
+    total = sum(weights)
+    for weight in sorted(weights, reverse=True):
+        if count * weight < total:
+            return weights[0] * count / total if weights[0] <= weight else 1.0
+        count, total = count - 1, total - weight
+    return 1.0
