@@ -34,7 +34,7 @@ from ritornello.sampling.forms import FILE, pack, save
 BARS = 64  # of a song that takes a form over
 FEWEST, MOST, COUNT = 64, 128, 96  # bars of the forms that ship; how many they are
 REPETITIVE = 0.5  # mean likeness of a song's bars beyond which its form is no example
-RETURNS = 0.25  # nor where less of what the instruments play comes again in the first BARS
+RETURNS = 0.4  # nor where less of what the instruments play comes again in the first BARS: whole songs have more of it
 LED = 0.4  # nor where fewer of these have a melody
 CLASSES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.999, 1.001)
 

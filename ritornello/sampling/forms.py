@@ -36,11 +36,14 @@ def fits(vocabulary: Vocabulary) -> bool:
 
 
 def drawn(seed: int, bars: int | None, vocabulary: Vocabulary) -> list[Origin]:
-    """A form that the seed chooses: of a song with as many bars, if there is one, else of one with the most."""
+    """A form that the seed chooses: of a song with as many bars, if there is one, else of one with the most.
+
+    Seeds that follow each other choose different ones, until all have been.
+    """
     forms = load(FILE)
     wanted = min(bars or 0, max(len(form.where) for form in forms))
     fit = [form for form in forms if len(form.where) >= wanted]
-    return unpack(fit[np.random.default_rng(seed).integers(len(fit))], vocabulary)[:bars]
+    return unpack(fit[seed % len(fit)], vocabulary)[:bars]
 
 
 def pack(form: list[Origin], vocabulary: Vocabulary) -> Packed:
