@@ -73,6 +73,10 @@ class TokenDataset(Sequence[Tokens]):
             meta={**song["meta"], "file": song["file"], "bars": song["bars"]},
         )
 
+    def spread(self, count: int) -> list[Tokens]:
+        """`count` songs at even distances, or all where there are fewer."""
+        return [self[i] for i in evenly(len(self), count)]
+
     def _shard(self, folder: int, name: str) -> dict[str, np.ndarray]:
         """The arrays of one shard, mapped when first asked for."""
         key = (folder, name)
@@ -82,6 +86,12 @@ class TokenDataset(Sequence[Tokens]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": {}}  # another process maps the files anew
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """`count` of `length` places at even distances, or all where there are fewer."""
+    count = min(count, length)
+    return [i * length // count for i in range(count)]
 
 
 def _text(folder: Path, name: str) -> str:

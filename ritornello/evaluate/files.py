@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ritornello.data.corpora import Corpus, Entry, open_corpus
-from ritornello.data.dataset import TokenDataset
+from ritornello.data.dataset import TokenDataset, evenly
 from ritornello.data.split import draw
 from ritornello.data.workers import Failure, run
 from ritornello.errors import MusicError
@@ -177,7 +177,7 @@ def _tokens(folder: Path, songs: int, known: int) -> Reference:
     test = TokenDataset(folder, "test")
     human = test if len(test) else TokenDataset(folder, "valid")
     train = TokenDataset(folder, "train")
-    chosen, learned = spread(len(human), songs), spread(len(train), known or len(train))
+    chosen, learned = evenly(len(human), songs), evenly(len(train), known or len(train))
 
     def key(i: int) -> str:
         song = train.songs[i]
@@ -231,9 +231,3 @@ def _rank(entry: Entry) -> tuple[int, float]:
     """Songs to hold out first: those of a test split, then by the lots that `data.split` draws, too."""
     place: dict[Any, int] = {"test": 0, "valid": 1, None: 1, "train": 2}
     return place[entry.split], draw(entry.cluster or entry.name)
-
-
-def spread(length: int, count: int) -> list[int]:
-    """`count` of `length` places at even distances, or all where there are fewer."""
-    count = min(count, length)
-    return [i * length // count for i in range(count)]

@@ -20,7 +20,6 @@ from ritornello.evaluate.ngram import yardsticks
 from ritornello.generate import finish, generate
 from ritornello.music.score import Score, read
 from ritornello.representations import build
-from ritornello.representations.base import Tokens
 from ritornello.reproduce.scales import FULL, ROWS, TITLES, Scale
 from ritornello.request import Request
 from ritornello.run import DataConfig, Run, RunConfig
@@ -102,7 +101,7 @@ class Experiment:
             run = self.train(row, seed)
             found = likelihood(
                 {row: run.decoder},
-                spread(self.songs_of("test"), self.scale.held_out),
+                self.songs_of("test").spread(self.scale.held_out),
                 run.representation.vocabulary,
                 device=self.device,
                 precision=self.precision,
@@ -116,9 +115,9 @@ class Experiment:
 
         def measure() -> dict[str, Any]:
             vocabulary = build(self.representation).vocabulary
-            train = spread(self.songs_of("train"), self.scale.counted)
+            train = self.songs_of("train").spread(self.scale.counted)
             counted = yardsticks([song.ids for song in train], vocabulary.size)
-            return likelihood(counted, spread(self.songs_of("test"), self.scale.held_out), vocabulary)
+            return likelihood(counted, self.songs_of("test").spread(self.scale.held_out), vocabulary)
 
         return kept(self.folder / "likelihood" / "yardsticks.json", measure)
 
@@ -187,12 +186,6 @@ def reproduce(experiment: Experiment, rows: Sequence[str], seeds: int, console: 
         experiment.costs(row)
     console.print("The yardsticks are measured.")
     experiment.yardsticks()
-
-
-def spread(dataset: TokenDataset, count: int) -> Iterator[Tokens]:
-    """`count` songs at even distances, or all where there are fewer."""
-    count = min(count, len(dataset))
-    return (dataset[i * len(dataset) // count] for i in range(count))
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ritornello.evaluate.likelihood import CUTS
 from ritornello.evaluate.report import evaluate, markdown
 from ritornello.music.bars import first_bars
 from ritornello.pictures import draw_costs
-from ritornello.reproduce.experiment import Experiment, spread, write
+from ritornello.reproduce.experiment import Experiment, write
 from ritornello.reproduce.scales import FULL, ROWS, TITLES
 from ritornello.reproduce.table import average, table1
 from ritornello.run import Run
@@ -31,7 +31,7 @@ def report(experiment: Experiment) -> dict[str, Any]:
     if not done:
         raise ConfigError(f"{folder} has no row that is done.")
     run = Run.create(experiment.config("museformer"), folder)
-    people = spread(experiment.songs_of("train"), scale.human)
+    people = experiment.songs_of("train").spread(scale.human)
     measured = evaluate(
         systems={ROWS[row].title: experiment.scores(row, found) for row, found in done.items()},
         human=(first_bars(run.representation.decode(song), scale.bars) for song in people),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ritornello.data.dataset import BarBatches, Batches, TokenDataset, crop, whole_songs
+from ritornello.data.dataset import BarBatches, Batches, TokenDataset, crop, evenly, whole_songs
 from ritornello.data.shards import save_shard
 from ritornello.errors import MusicError
 from ritornello.representations.base import Tokens
@@ -93,6 +93,14 @@ def test_splits_and_several_folders(folder: Path, tmp_path: Path, songs: list[To
     assert len(TokenDataset([folder, other], "train")) == 8 + 2
     with pytest.raises(MusicError, match="no split called 'dev'"):
         TokenDataset(folder, "dev")
+
+
+def test_songs_at_even_distances(folder: Path):
+    assert evenly(10, 4) == [0, 2, 5, 7]
+    assert evenly(3, 100) == [0, 1, 2]
+    assert evenly(0, 5) == evenly(5, 0) == []
+    every = TokenDataset(folder, None)
+    assert [song.meta["file"] for song in every.spread(2)] == [every[i].meta["file"] for i in (0, len(every) // 2)]
 
 
 def test_folders_of_two_vocabularies_do_not_mix(folder: Path, tmp_path: Path, songs: list[Tokens]):

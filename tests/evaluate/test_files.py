@@ -12,7 +12,7 @@ from ritornello.data.workers import Failure
 from ritornello.errors import MusicError
 from ritornello.evaluate import files as module
 from ritornello.evaluate import originality
-from ritornello.evaluate.files import Measurer, measure_all, open_reference, spread
+from ritornello.evaluate.files import Measurer, measure_all, open_reference
 from ritornello.evaluate.measure import measure
 from ritornello.evaluate.report import evaluate, markdown
 from ritornello.music.bars import first_bars
@@ -175,9 +175,3 @@ def test_prepared_tokens_as_reference(tmp_path: Path, monkeypatch: pytest.Monkey
     expected = Measurer("museformer")(next(find([str(tmp_path / "human" / "song000.mid")])))
     assert not isinstance(expected, Failure)
     assert readings.songs[0].figures == expected.measured.figures
-
-
-def test_spread():
-    assert spread(10, 4) == [0, 2, 5, 7]
-    assert spread(3, 100) == [0, 1, 2]
-    assert spread(0, 5) == spread(5, 0) == []
