@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -22,7 +22,7 @@ from ritornello.cli.harmony import WIDTH, prepared, show, side_by_side
 from ritornello.data.corpora import find
 from ritornello.data.dataset import TokenDataset
 from ritornello.errors import ConfigError, MusicError
-from ritornello.evaluate.files import Measurer, Readings, Reference, measure_all, open_reference, spread
+from ritornello.evaluate.files import Measurer, Readings, Reference, measure_all, open_reference
 from ritornello.evaluate.likelihood import Scorer
 from ritornello.evaluate.ngram import yardsticks as count_yardsticks
 from ritornello.evaluate.originality import Known
@@ -131,7 +131,7 @@ def main(
         folder = tokens or prepared(corpus or "pop909_cl", player.run.representation.name)
         judge = None if fluency is None else load(fluency, device)
         test = TokenDataset(folder, "test")
-        pieces = [test[i] for i in spread(len(test), held_out)]
+        pieces = test.spread(held_out)
         found = _restyled(player, pieces, lengths or LENGTHS, variants, batch, judge, manner, device)
         _print(found, json, md, restyle_markdown, restyle_tables)
         return
@@ -237,9 +237,9 @@ def _of_run(
         written_songs = _counted(_songs(player, songs, bars, batch, settings["seed"]), progress, written)
         return evaluate(
             systems={name: written_songs} if songs else None,
-            human=(first_bars(representation.decode(test[i]), bars) for i in spread(len(test), songs)),
+            human=(first_bars(representation.decode(song), bars) for song in test.spread(songs)),
             scorers=scorers if held_out else None,
-            held_out=_counted((test[i] for i in spread(len(test), held_out)), progress, read),
+            held_out=_counted(test.spread(held_out), progress, read),
             vocabulary=representation.vocabulary,
             known=learned,
             pictures=pictures,
@@ -326,7 +326,7 @@ def _songs(player: Player, count: int, bars: int | None, batch: int, seed: int) 
         yield from (song.score for song in player.songs(**request.model_dump()))
 
 
-def _counted(items: Iterator[Item], progress: Progress, task: TaskID) -> Iterator[Item]:
+def _counted(items: Iterable[Item], progress: Progress, task: TaskID) -> Iterator[Item]:
     """The same items; the bar moves on with each."""
     for item in items:
         yield item
