@@ -57,10 +57,10 @@ class Page:
     closed: Float[Tensor, " positions"] | None = None
     """1 for Position tokens at which none of those that are to play begins notes at all, else 0."""
 
-    def asked(self, instrument: int, unknown: float = 0.0) -> float:
+    def asked(self, instrument: int) -> float:
         """How much an instrument is to be as in any earlier bar."""
         part = self.own.get(instrument)
-        return part.alike if part else 0.0 if instrument in self.own else unknown
+        return part.alike if part else 0.0
 
 
 class Pages:

@@ -195,10 +195,9 @@ class Returning:
                 push[i, self.positions.start : self.positions.stop] += self._moved(logits[i], page.closed)
             push[i, [one for one, places in page.grid.items() if row.place[0] not in places]] -= OFFBEAT * self.nats
             push[i, [*(page.awaited - row.played.keys())]] += AWAITED * self.nats
-            if page.foreign is not None:
+            if page.foreign is not None and (row.place[1] in page.free or row.place[1] in row.core):
                 foreign = page.foreign[max(row.place[0] - 1, 0) // QUARTER].to(push.device)
-                new = 1.0 if row.place[1] in page.free else 1.0 - page.asked(row.place[1], 1.0)
-                loss[i, self.pitches] += FOREIGN * self.nats * new * foreign
+                loss[i, self.pitches] += FOREIGN * self.nats * foreign
             if keys := page.ambitus.get(row.place[1]):
                 outside = (self.keys < keys.start) | (self.keys >= keys.stop)
                 loss[i, self.pitches] += OUTSIDE * self.nats * outside.to(push)
