@@ -64,8 +64,14 @@ def test_a_song_begins_with_a_note_of_ones_own(page: Page):
 
 
 def free(page: Page) -> tuple[float, float]:
-    """A place above all notes, where the roll is now."""
-    return place(page, page.evaluate("studio.roll.tickAt(300)"), 0.08)
+    """A place above all notes, where the roll is now: in its uppermost row."""
+    x, y = page.evaluate(
+        """(() => {
+            const roll = studio.roll, box = roll.canvas.getBoundingClientRect();
+            return [box.left + 300, box.top + 26 + 0.5 * roll.measure().row];
+        })()"""
+    )
+    return x, y
 
 
 def test_what_is_being_written_is_not_changed_and_the_page_says_so(page: Page):
