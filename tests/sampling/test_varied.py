@@ -28,31 +28,26 @@ def shares(alike: float) -> tuple[float, float]:
 @pytest.mark.parametrize("alike", [0.3, 0.6, 0.9])
 def test_a_note_comes_again_as_often_as_those_left_still_have_to(alike: float):
     """Else the chord has another note or none, as the model would have it. What one was played for comes no more."""
-    vocabulary = build("museformer").vocabulary
-    id, notes = vocabulary.id, [*vocabulary.range("Pitch"), *vocabulary.range("Drum")]
-    piano, length, velocity = (
-        id("Instrument", "piano"),
-        vocabulary.range("Duration")[3],
-        vocabulary.range("Velocity")[3],
-    )
-    song, origin = song_of([CHORDS, {}]), Origin(None, {piano: Return(0, alike)})
+    id, notes = VOCABULARY.id, [*VOCABULARY.range("Pitch"), *VOCABULARY.range("Drum")]
+    length, velocity = VOCABULARY.range("Duration")[3], VOCABULARY.range("Velocity")[3]
+    song, origin = song_of([CHORDS, {}]), Origin(None, {PIANO: Return(0, alike)})
     whole = 4 * shares(alike)[1]
 
     def after(*keys: int, place: int = 0, nats: float = 3.0) -> torch.Tensor:
         """What may come when the piano has played these, of two chords the first; probabilities."""
-        player = Returning(Deaf(vocabulary, seed=1), vocabulary, [[FREE, origin]], nats)
+        player = Returning(Deaf(VOCABULARY, seed=1), VOCABULARY, [[FREE, origin]], nats)
         cache = player.cache(1)
         for token, bar, position in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
             heard(player, cache, token, bar, position)
         heard(player, cache, id("Position", 0), 1, 1)
-        logits = heard(player, cache, piano, 1, 1)
+        logits = heard(player, cache, PIANO, 1, 1)
         for key in keys:
             for token in (id("Pitch", key), length, velocity):
                 cache.keep([0, 0])  # the same of a copy
                 logits = heard(player, cache, token, 1, 1)
         if place:
             heard(player, cache, id("Position", place), 1, place + 1)
-            logits = heard(player, cache, piano, 1, place + 1)
+            logits = heard(player, cache, PIANO, 1, place + 1)
         return logits.softmax(0)
 
     def due(same: int, left: int) -> float:
@@ -123,6 +118,7 @@ def test_what_has_come_again_before_does_so_rather():
 def test_what_has_been_of_another_length_before_is_so_rather():
     """The note at 0 was longer in the second bar, so it is so in the third rather than the one at 24."""
     song = Sketch([(0, 72), (24, 60)], alike=0.3, again=2)
+    song.cache.keep([0, 0])
     song.after(0, *note(72, 5))
     song.after(24, *note(60))
     song.bar += 1
@@ -133,6 +129,7 @@ def test_what_has_been_of_another_length_before_is_so_rather():
     expected = chance([0.5**CORE, 1.0], 2 * same / kept)
     assert float(said[duration]) == pytest.approx(expected, rel=1e-4)
     assert expected < 0.8 * same / kept
+    assert max(known.total() for known in song.cache.rows[0].lengths.values()) == 2  # what a copy plays does not count
 
 
 def test_a_new_note_makes_up_for_one_that_has_not_come():
@@ -184,13 +181,8 @@ def test_chances_of_all_are_as_many_as_are_taken():
 
 
 def test_what_another_note_was_played_for_comes_again_in_the_next_bar():
-    vocabulary = build("museformer").vocabulary
-    id = vocabulary.id
-    piano = id("Instrument", "piano")
-    song = song_of([{"piano": [(0, 60)]}, {"piano": [(0, 72)]}, {}])
-    form = [FREE, *[Origin(None, {piano: Return(0, 0.5)})] * 2]
-    player = Returning(Deaf(vocabulary, spread=0.0), vocabulary, [form], 3.0)
-    cache = player.cache(1)
-    for token, bar, place in zip(song.ids.tolist(), song.bars.tolist(), song.positions.tolist(), strict=True):
-        logits = heard(player, cache, token, bar, place)
-    assert int(logits.argmax()) == id("Position", 0)
+    song = Sketch([(0, 60)], alike=0.5, again=2)
+    song.after(0, *note(72))
+    song.bar += 1
+    logits = heard(song.player, song.cache, VOCABULARY.id("Bar"), song.bar, 0)
+    assert int(logits.argmax()) == VOCABULARY.id("Position", 0)
